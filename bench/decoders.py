@@ -8,9 +8,10 @@ requests   seconds of one prompt after the other against its length, with no ada
 
 DIR holds gsm8k, SVAMP and SingleEq, each with test.json. Both sides read the same weights (bench/smollm2.py) and, in training, the same batches in the same
 order: rows of similar length side by side, the peers' best case; their usual random order is measured, too. A figure is the median over rounds, and each round
-runs every side once. The peers beside tools/requirements-peers.txt, each in a folder of its own (make bench installs them):
-    pip install --no-deps --target build/bench-reft -r tools/golden/requirements-reft.txt
-    pip install --no-deps --target build/bench-llama llama-cpp-python==0.3.36 diskcache==5.6.3      # compiles for some minutes
+runs every side once. Two peers are not in tools/requirements-peers.txt and are installed by hand, each into a folder of its own. Without pyreft LoReFT is not
+trained: the bench ends at once. Without llama.cpp decoding has no such side, and says so.
+    .venv-peers/bin/python -m pip install --no-deps --target build/bench-reft -r tools/golden/requirements-reft.txt
+    .venv-peers/bin/python -m pip install --no-deps --target build/bench-llama llama-cpp-python==0.3.36 diskcache==5.6.3      # compiles for some minutes
 """
 import argparse
 import json
@@ -54,6 +55,15 @@ def write_rows(args, count, folder):
     for name, chosen in (("random", rows), ("length", [row for batch in batches for row in batch])):
         (folder / f"{name}.json").write_text(json.dumps(chosen))
     return {name: folder / f"{name}.json" for name in ("random", "length")}
+
+
+def check_peers(args):
+    """Tells of peers that are not installed before anything is measured."""
+    sections = args.only.split(",")
+    if "training" in sections and "loreft" in args.methods.split(",") and not REFT.exists():
+        sys.exit(f"bench: error: expected pyreft in {REFT}; install it as decoders.py --help says, or leave LoReFT out: --methods lora")
+    if "decoding" in sections and not LLAMA.exists():
+        print(f"bench: llama.cpp was not found in {LLAMA}, so decoding is measured without it; decoders.py --help says how to install it", file=sys.stderr, flush=True)
 
 
 def run_peer(*arguments, extra=None):
@@ -137,7 +147,7 @@ def training_row(method, precision, peers, ours, loads):
 
 def decoding(args):
     words = smollm2.tokenizer(args.model)
-    rows = []
+    rows, versions = [], set()   # of llama.cpp
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         data = write_rows(args, 2 * BATCH, folder)["random"]
@@ -156,15 +166,17 @@ def decoding(args):
                     sides.setdefault(f"transformers {precision}", []).append(
                         run_peer("generate", "--model", args.model, "--data", data, "--prompts", count, "--new-tokens", NEW_TOKENS, "--precision", precision))
                 if LLAMA.exists():
-                    sides.setdefault("llama.cpp (the file's 4 bits)", []).append(
-                        run_peer("generate", "--model", args.model, "--data", data, "--prompts", count, "--new-tokens", NEW_TOKENS, "--gguf", smollm2.gguf_file(), extra=LLAMA))
+                    found = run_peer("generate", "--model", args.model, "--data", data, "--prompts", count, "--new-tokens", NEW_TOKENS,
+                                     "--gguf", smollm2.gguf_file(), extra=LLAMA)
+                    versions.add(found["version"])
+                    sides.setdefault("llama.cpp (the file's 4 bits)", []).append(found)
             row = {"prompts": count, "new_tokens": NEW_TOKENS, "prompt_tokens": sum(len(words(text)["input_ids"]) for text in prompts[:count]), "load_before": loads,
                    "sides": {side: medians(found) for side, found in sides.items()}}
             for precision in args.precisions.split(","):
                 row[f"over_transformers_{precision}"] = row["sides"][f"graft {precision}"]["tokens_per_second"] / row["sides"][f"transformers {precision}"]["tokens_per_second"]
             rows.append(row)
             print(count, {side: round(found["tokens_per_second"], 1) for side, found in row["sides"].items()}, flush=True)
-    return {"rounds": args.rounds, "rows": rows, "llama_cpp": "0.3.36" if LLAMA.exists() else "not installed"}
+    return {"rounds": args.rounds, "rows": rows, "llama_cpp": ", ".join(sorted(versions)) or "not installed"}
 
 
 def text_of_length(words, text, length):
@@ -220,6 +232,7 @@ def main():
     parser.add_argument("--request-precision", default="bf16")
     parser.add_argument("--all-settings", action="store_true", help="all settings of the peers, not only the one that was found best")
     args = parser.parse_args()
+    check_peers(args)
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     args.model = smollm2.model_folder(CACHE)
     file = pathlib.Path(args.out) / "decoder_speed.json"

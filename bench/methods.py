@@ -18,6 +18,7 @@ import tempfile
 
 import compare
 from compare import GRAFT, PEER, THREADS, machine, model_folder, run
+from study_analyses import ROUTINGS
 
 FOLDERS = {"cola": "CoLA", "rte": "RTE", "sst2": "SST-2"}
 METRICS = {"cola": "matthews", "rte": "accuracy", "sst2": "accuracy"}
@@ -28,7 +29,6 @@ SEEDS = [1, 2, 3]
 RECIPE = {"data.rows": 2000, "batch_size": 16, "max_length": 128, "precision": "bf16", "checkpoint_every": "never", "evaluate_every": "1 epoch"}
 OF_TASK = {"cola": {"epochs": 4}, "rte": {"epochs": 2, "max_length": 64}, "sst2": {"epochs": 4}}   # RTE's rows are five times as long
 RATES = {"lora": 1e-3, "pfeiffer": 1e-3, "bitfit": 3e-3, "head": 1e-2, "unipelt-apl": 1e-3, "adamix": 3e-3, "loreft": 3e-3, "mov": 3e-3, "molora": 1e-3}
-ROUTINGS = ["merged", "random", "fixed", "ensemble-logits", "ensemble-probabilities"]
 
 # name -> (Graft's --adapter and settings, the peer's --method): what is timed. lora-rank-4-all-sites is what MoLoRA's ten experts stand on.
 SPEED = {
@@ -93,15 +93,23 @@ def one_score(args, method, task, seed):
 
 
 def scores(args):
-    work = [(method, task, seed) for seed in SEEDS for task in args.tasks.split(",") for method in METHODS]
+    chosen = args.methods.split(",") if args.methods else METHODS
+    work = [(method, task, seed) for seed in SEEDS for task in args.tasks.split(",") for method in chosen]
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         rows = list(pool.map(lambda each: one_score(args, *each), work))
+    rows = [*(row for row in kept_figures(args, "scores.json", "runs") if row["method"] not in chosen), *rows]
     summary = []
     for method in METHODS:
         for task in args.tasks.split(","):
             own = [row["score"] for row in rows if row["method"] == method and row["task"] == task]
             summary.append({"method": method, "task": task, "metric": METRICS[task], "mean": statistics.mean(own), "deviation": statistics.stdev(own)})
     return {"recipe": RECIPE, "of_task": OF_TASK, "rates": RATES, "jobs": args.jobs, "seeds": SEEDS, "summary": summary, "runs": rows}
+
+
+def kept_figures(args, name, key):
+    """What was measured before, where only some methods are measured now."""
+    file = pathlib.Path(args.out) / name
+    return json.loads(file.read_text())["figures"][key] if args.methods and file.exists() else []
 
 
 def graft_speed(args, adapter, settings):
@@ -157,9 +165,7 @@ def speed(args):
         print(f"{name:40} {row['training']:7.0f} tok/s ({row['training_over_lora']:.2f} of lora)  inference {row['inference']:7.0f} ({row['inference_over_lora']:.2f})"
               + (f"  {row['training_over_peer']:.2f}x peer" if "peer" in row else ""), flush=True)
         rows.append(row)
-    file = pathlib.Path(args.out) / "method_speed.json"
-    old = json.loads(file.read_text())["figures"]["rows"] if args.methods and file.exists() else []
-    kept = {row["method"]: row for row in [*old, *rows]}
+    kept = {row["method"]: row for row in [*kept_figures(args, "method_speed.json", "rows"), *rows]}
     return {"rounds": args.rounds, "steps": SPEED_STEPS, "rows": [kept[name] for name in SPEED if name in kept]}
 
 
@@ -173,7 +179,7 @@ def main():
     parser.add_argument("--only", default=",".join(SECTIONS))
     parser.add_argument("--tasks", default=",".join(FOLDERS))
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--methods", default="", help="of the section speed; lora is always among them; others keep their figures")
+    parser.add_argument("--methods", default="", help="the others keep their figures; lora is always among those of the section speed")
     parser.add_argument("--groupings", default="none,length", help="of the peers' batches in the section speed; the best one counts")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()

@@ -1,30 +1,24 @@
 """Two programs side by side on the same work: what a change of the house costs, or brings.
 
-    old_and_new.py --old FILE [--new FILE] --glue DIR [--only training,predicting,writing,start] [--rounds 8] [--out bench/results]
+    old_and_new.py --old FILE [--new FILE] --glue DIR [--only training,predicting,writing,start] [--rows "smollm2 lora bf16,..."] [--rounds 8]
 
 training    MiniLM (20 steps of 32 rows) on SST-2 and SmolLM2-135M (8 steps of 16 rows) on its texts, nothing evaluated
 predicting  `graft eval` on rows of the same with a LoRA adapter
 writing     `graft generate`, 48 tokens a prompt: four prompts one after another, sixteen side by side
 start       `graft eval` on one row, and `graft --version`
 
-Figures are seconds of a processor, of the whole process with one thread. In a round the two do a row at the same time, a core each, since
-what else happens on a shared machine (10 % and more within minutes) hits both alike then; in the next round they change cores, since cores
-differ, too. A figure is the median of the rounds. A ratio is the geometric mean of two rounds that follow each other, of which the median
-and the quartiles are told; it is above 1 where the new program is faster. The ratio of memory (peak resident bytes) is above 1 where the
-new one needs less. The figures are written after every other round.
+How it is timed, and what a ratio is, says bench/side_by_side.py; above 1 the new program is faster. The figures are written after every
+other round; rows that are not asked for keep theirs.
 """
 import argparse
-import concurrent.futures
 import json
-import math
-import os
 import pathlib
-import statistics
 import tempfile
 
 import compare
 import smollm2
 from compare import machine, measured, model_folder
+from side_by_side import rounds_of, timed
 
 TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], ["max_steps=20", "batch_size=32"]),
             "smollm2": (["lora", "full"], ["max_steps=8", "batch_size=16"])}
@@ -41,11 +35,6 @@ def model_of(name):
 
 def write_texts(path, texts):
     path.write_text("".join(json.dumps({"input": text, "target": text}) + "\n" for text in texts))
-
-
-def timed(command):
-    _, peak, seconds = measured(command)
-    return {"seconds": seconds, "peak_bytes": peak}
 
 
 class Work:
@@ -118,18 +107,16 @@ def cases(work, sections):
         yield "start", {"model": None}, lambda program: timed([*program, "--version"])
 
 
-def row_of(what, settings, rounds):
-    """One row of the result: `rounds` has for each round {"old"|"new": {"seconds", "peak_bytes"}}."""
-    def middle(name, key):
-        return statistics.median(one[name][key] for one in rounds)
+def is_asked_for(args, settings):
+    return not args.rows or " ".join(map(str, settings.values())) in args.rows.split(",")
 
-    logs = [math.log(one["old"]["seconds"] / one["new"]["seconds"]) for one in rounds]
-    faster = [math.exp((a + b) / 2) for a, b in zip(logs[::2], logs[1::2])]
-    low, _, high = statistics.quantiles(faster, n=4, method="inclusive") if len(faster) > 1 else faster * 3
-    return {"what": what, **settings, "old_seconds": round(middle("old", "seconds"), 3), "new_seconds": round(middle("new", "seconds"), 3),
-            "ratio": round(statistics.median(faster), 3), "ratio_quartiles": [round(low, 3), round(high, 3)],
-            "old_peak_bytes": middle("old", "peak_bytes"), "new_peak_bytes": middle("new", "peak_bytes"),
-            "memory_ratio": round(middle("old", "peak_bytes") / middle("new", "peak_bytes"), 3)}
+
+def both(args, do):
+    return {side: lambda prefix, file=file: do([*prefix, file]) for side, file in (("old", args.old), ("new", args.new))}
+
+
+def identity(row):
+    return [row.get(key) for key in ("what", "model", "adapter", "precision", "batch", "rows")]
 
 
 def main():
@@ -138,26 +125,20 @@ def main():
     parser.add_argument("--new", default=str(compare.GRAFT))
     parser.add_argument("--glue", required=True, help="the folder with SST-2")
     parser.add_argument("--only", default="training,predicting,writing,start")
+    parser.add_argument("--rows", default="", help='only rows with these settings, divided by commas, as "smollm2 lora bf16"')
     parser.add_argument("--rounds", type=int, default=8, help="an even number")
     parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     args = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    if args.rounds < 2 or args.rounds % 2 != 0 or len(cores) < 2:
-        parser.error("expected two cores, and an even number of rounds")
+    path = pathlib.Path(args.out) / "old_and_new.json"
+    kept = json.loads(path.read_text())["figures"] if args.rows and path.exists() else []
     with tempfile.TemporaryDirectory() as scratch:
-        every = list(cases(Work(args, pathlib.Path(scratch)), args.only.split(",")))
-        found = [[] for _ in every]
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for number in range(args.rounds):
-                sides = {"old": ["taskset", "-c", cores[number % 2], args.old], "new": ["taskset", "-c", cores[1 - number % 2], args.new]}
-                for case, rounds in zip(every, found):
-                    rounds.append(dict(zip(sides, pool.map(case[-1], sides.values()))))
-                if number % 2 == 0:
-                    continue
-                rows = [row_of(*case[:-1], rounds) for case, rounds in zip(every, found)]
-                document = {"command": "bench/old_and_new.py", "machine": {**machine(), "threads": 1}, "rounds": number + 1, "figures": rows}
-                (pathlib.Path(args.out) / "old_and_new.json").write_text(json.dumps(document, indent=1) + "\n")
-                print(f"{number + 1} rounds: ratios from {min(row['ratio'] for row in rows)} to {max(row['ratio'] for row in rows)}", flush=True)
+        work = Work(args, pathlib.Path(scratch))
+        timings = [({"what": what, **settings}, both(args, do)) for what, settings, do in cases(work, args.only.split(",")) if is_asked_for(args, settings)]
+        for rounds, rows in rounds_of(timings, args.rounds):
+            figures = [next((row for row in rows if identity(row) == identity(old)), old) for old in kept] or rows
+            document = {"command": "bench/old_and_new.py", "machine": {**machine(), "threads": 1}, "rounds": rounds, "figures": figures}
+            path.write_text(json.dumps(document, indent=1) + "\n")
+            print(f"{rounds} rounds: ratios from {min(row['ratio'] for row in rows)} to {max(row['ratio'] for row in rows)}", flush=True)
 
 
 if __name__ == "__main__":

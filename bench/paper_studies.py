@@ -4,31 +4,31 @@
 
 Makes the folder --work with links to the models of the benches and to DIR (glue and text in it), and the prompts of studies/mixtures.yaml;
 trains there what is not trained yet; writes study_NAME.json with the tables of `graft sweep table`, and the page NAME.html into --work.
-A study that was stopped goes on. Of AdaMix's adapters the ways of routing, and uncertainty, are measured when all are trained.
+A study that was stopped goes on. What is measured of adapters when all are trained is in study_analyses.py.
 """
 import argparse
 import csv
 import io
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 import time
 
 import compare
 import smollm2
+import study_analyses as analyses
 from compare import ROOT, machine, model_folder
+from study_analyses import FILES, graft
 
 # The studies in their order; the method that the others of each are compared with; None: nothing is compared.
-BASELINES = {"unipelt": "apl", "adamix": "adamix", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3", "prefix": "rows",
-             "heads-smollm2-rates": None, "heads-smollm2": "lora"}
-SMOLLM2 = {"reft-smollm2", "mixtures", "heads-smollm2-rates", "heads-smollm2"}
-ROUTINGS = ["merged", "random", "fixed", "ensemble-logits", "ensemble-probabilities"]
-FILES = {"sst2": "data/glue/SST-2/dev.tsv", "trec": "data/text/TREC/test.csv"}
-# Eight samples of an answer, or one: (method whose adapters are asked, options of graft eval). A seed ensemble has one figure, the others five.
-SAMPLES = {"one adapter": ("adapter", []), "AdaMix merged": ("adamix", []), "AdaMix by routes": ("adamix", ["--routing", "ensemble-probabilities", "--routes", 8]),
-           "one adapter by dropout": ("adapter", ["--dropout-passes", 8]), "AdaMix merged, by dropout": ("adamix", ["--dropout-passes", 8])}
+BASELINES = {"unipelt": "apl", "unipelt-gates": None, "adamix": "adamix", "reft": "loreft", "reft-smollm2": "lora", "mixtures": "ia3",
+             "mixtures-routing": "mov 5", "collapse": None, "prefix": "rows", "heads-smollm2-rates": None, "heads-smollm2": "lora"}
+SMOLLM2 = {"reft-smollm2", "mixtures", "mixtures-routing", "heads-smollm2-rates", "heads-smollm2"}
+# What is measured when all are trained, by its name in study_NAME.json.
+ANALYSES = {"adamix": {"routings": analyses.routings, "uncertainty": analyses.uncertainty}, "collapse": {"experts": analyses.experts},
+            "mixtures": {"experts": analyses.experts}, "mixtures-routing": {"experts": analyses.experts, "shares_by_task": analyses.shares_by_task},
+            "unipelt-gates": {"gates": analyses.gates, "forced": analyses.forced}}
 
 
 def link(path, target):
@@ -45,8 +45,8 @@ def prepare(args):
     link(work / "data", args.data)
     link(work / "studies", ROOT / "studies")
     write_others(work)
-    if not (work / "prompts/train.jsonl").exists():
-        subprocess.run([sys.executable, ROOT / "bench/prompt_rows.py", "--data", args.data.resolve(), "--out", work / "prompts"], check=True)
+    if not (work / "prompts").exists():
+        write_prompts(args)
 
 
 def write_others(work):
@@ -59,80 +59,19 @@ def write_others(work):
         (work / f"other_than_{task}.jsonl").write_text("".join(json.dumps({column: text}) + "\n" for text in texts))
 
 
-def graft(args, *command):
-    """A command in the folder of the studies; its standard output."""
-    done = subprocess.run([str(part) for part in (args.graft.resolve(), *command)], cwd=args.work, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"bench: error: graft {' '.join(map(str, command))} ended with {done.returncode}")
-    return done.stdout
+def write_prompts(args):
+    """The prompts of all sets, each with the mean state of MiniLM's last layer, for routers of whole sentences."""
+    bare, embedded = args.work / "bare_prompts", args.work / "embedded_prompts"
+    subprocess.run([sys.executable, ROOT / "bench/prompt_rows.py", "--data", args.data.resolve(), "--out", bare], check=True)
+    embedded.mkdir(exist_ok=True)
+    for file in sorted(bare.iterdir()):
+        graft(args, "collect", "--model", "models/minilm", "--task", "studies/prompt_texts.task.yaml", "--data", file.relative_to(args.work), "--positions", "all",
+              "--threads", args.threads, "--out", (embedded / file.name).relative_to(args.work))
+    embedded.rename(args.work / "prompts")
 
 
 def table(args, out, part, *more):
     return list(csv.DictReader(io.StringIO(graft(args, "sweep", "table", out, "--format", "csv", "--part", part, *more))))
-
-
-def runs_of(args, out):
-    """(method, task, folder of the adapter) of each member, by the names of the runs' folders."""
-    for run in sorted((args.work / out / "runs").iterdir()):
-        yield (*run.name.split("_")[:2], run.relative_to(args.work) / "adapter")
-
-
-def scored(args, task, adapter, *options):
-    file = args.work / "scores.json"
-    graft(args, "eval", "--model", "models/minilm", "--adapter", adapter, "--data", FILES[task], "--precision", "bf16", "--json", file.name, "--threads",
-          args.threads, "--quiet", *options)
-    return json.loads(file.read_text())
-
-
-def means(values):
-    return {"mean": statistics.mean(values), "values": values}
-
-
-def routings(args, out):
-    """Accuracy on the judging rows by routing: {method: {task: {routing: mean and values over seeds}}}."""
-    found = {}
-    for method, task, adapter in runs_of(args, out):
-        if method in ("adapter", "learned-scores"):
-            continue   # no route is drawn there
-        for routing in ROUTINGS:
-            found.setdefault(method, {}).setdefault(task, {}).setdefault(routing, []).append(scored(args, task, adapter, "--routing", routing)["accuracy"])
-    return {method: {task: {routing: means(values) for routing, values in of_task.items()} for task, of_task in tasks.items()} for method, tasks in found.items()}
-
-
-def trusted(args, task, adapter, *options):
-    scores = scored(args, task, adapter, "--calibration", "--out-of-domain", f"other_than_{task}.jsonl", *options)
-    told_apart = {f"told apart by {key}": value for key, value in scores["out_of_domain"]["auroc"].items()}
-    return {"accuracy": scores["accuracy"], **{key: scores["calibration"][key] for key in ("nll", "brier", "ece")}, **told_apart}
-
-
-def uncertainty(args, out):
-    """How far answers can be trusted by the way in which they are sampled: {task: {way: {figure: mean and values over seeds}}}."""
-    adapters = {}
-    for method, task, adapter in runs_of(args, out):
-        adapters.setdefault((method, task), []).append(adapter)
-    found = {}
-    for task in FILES:
-        ways = {way: [trusted(args, task, adapter, *options) for adapter in adapters[method, task]] for way, (method, options) in SAMPLES.items()}
-        for method in ("adapter", "adamix"):
-            first, *others = adapters[method, task]
-            ways[f"{method}, five seeds"] = [trusted(args, task, first, "--beside", *others)]
-        found[task] = {way: {key: means([one[key] for one in figures]) for key in figures[0]} for way, figures in ways.items()}
-    return found
-
-
-def experts(args, out):
-    """By run, of the last evaluation: entropy of the shares in nats, the largest mean share and the likeness of experts, each a mean over sites."""
-    found = {}
-    for run in sorted((args.work / out / "runs").iterdir()):
-        told = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines() if '"records"' in line]
-        if not told:
-            continue
-        means = told[-1]["means"]
-        kinds = {"entropy": [values[0] for name, values in means.items() if name.endswith(".router.entropy")],
-                 "largest_share": [max(values) for name, values in means.items() if name.endswith(".router")],
-                 "cosine": [values[0] for name, values in means.items() if name.endswith(".cosine")]}
-        found[run.name] = {kind: statistics.mean(values) for kind, values in kinds.items() if values}
-    return found
 
 
 def study(args, name):
@@ -143,10 +82,7 @@ def study(args, name):
     figures = {"seconds_of_this_call": round(seconds, 1), "results": table(args, out, "results")}
     if BASELINES[name]:
         figures.update({"comparisons": table(args, out, "comparisons", "--baseline", BASELINES[name]), "ranks": table(args, out, "ranks")})
-    if name in ("collapse", "mixtures"):
-        figures["experts"] = experts(args, out)
-    if name == "adamix":
-        figures.update({"routings": routings(args, out), "uncertainty": uncertainty(args, out)})
+    figures.update({what: analysis(args, out) for what, analysis in ANALYSES.get(name, {}).items()})
     graft(args, "report", out, "--out", f"{name}.html")
     document = {"command": f"bench/paper_studies.py --only {name}", "machine": machine(), "figures": figures}
     (args.out / f"study_{name}.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-GRAFT = ROOT / "build/release/graft"
+from compare import CACHE, GRAFT, ROOT
+
 SEED = 7
 STEPS = 2          # the optimizer has its state from the second on
 ALLOWED = 0.15   # deviation
@@ -133,7 +133,7 @@ def measure(case, graft, cache, inputs, trace):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--cache", type=pathlib.Path, default=ROOT / "build/bench-models")
+    parser.add_argument("--cache", type=pathlib.Path, default=CACHE)
     parser.add_argument("--graft", type=pathlib.Path, default=GRAFT)
     parser.add_argument("--only", default="", help="parts of cases' names")
     parser.add_argument("--trace", action="store_true", help="also the most memory of the heap and of mapped files, seen by polling")

@@ -3,7 +3,8 @@
     prompt_rows.py --data DIR --out DIR [--rows 500] [--held-out-rows 100]
 
 DIR/glue and DIR/text hold SST-2, CoLA, RTE, TREC, CR and MR. Writes train.jsonl (--rows of SST-2, TREC, RTE and CoLA each, every row in one
-template, drawn by a fixed seed) and cr.jsonl, mr.jsonl (--held-out-rows each, every row in every template): {template, input, options, target}.
+template, drawn by a fixed seed) and NAME.jsonl of each set (--held-out-rows of its rows for development, each in every template):
+{template, input, options, target}.
 """
 import argparse
 import csv
@@ -69,7 +70,7 @@ def main():
              for name in ("sst2", "trec", "rte", "cola") for row in draw.sample(labelled(args.data, name, "train"), args.rows)]
     draw.shuffle(mixed)
     write(args.out / "train.jsonl", mixed)
-    for name in ("cr", "mr"):
+    for name in ("cr", "mr", "sst2", "trec", "rte", "cola"):
         rows = draw.sample(labelled(args.data, name, "dev"), args.held_out_rows)
         write(args.out / f"{name}.jsonl", [prompt(name, row, template) for row in rows for template in range(len(TEMPLATES[name]))])
 

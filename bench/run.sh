@@ -11,7 +11,7 @@ if [[ -z $GLUE || ! -e $GLUE/SST-2/train.tsv ]]; then
   echo "bench: error: expected a folder with SST-2/train.tsv and RTE/train.tsv as GLUE ships them; give it as GRAFT_GLUE_DIR=... make bench" >&2
   exit 2
 fi
-cmake --build --preset release --target bench_gemm_limit
+cmake --build --preset release --target bench_gemm_limit gguf_dump
 if [[ -n ${GRAFT_ARITHMETIC_DIR:-} ]]; then
   .venv-peers/bin/python bench/decoders.py --arithmetic "$GRAFT_ARITHMETIC_DIR" --rounds 3 --out bench/results
 fi

@@ -6,6 +6,8 @@ import json
 import pathlib
 import sys
 
+from paper_studies import BASELINES
+
 FOLDER = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent / "results"
 
 
@@ -179,5 +181,5 @@ if __name__ == "__main__":
     method_speed()
     decoder_speed()
     decoder_runs()
-    for each in ("unipelt", "adamix", "reft", "reft-smollm2", "mixtures", "collapse", "prefix", "heads-smollm2-rates", "heads-smollm2"):
+    for each in BASELINES:
         study(each)
