@@ -1,12 +1,14 @@
 #include "model/gguf_model.h"
 
 #include <ATen/ATen.h>
+#include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <set>
 
 #include "base/error.h"
 #include "model/families.h"
+#include "tensor/fingerprint.h"
 
 namespace graft {
 
@@ -116,6 +118,17 @@ at::Tensor load_slot(const GgufFile& file, const GgufForm& form, const TensorSlo
   throw InputError(file.source() + ": tensor " + quote(name) + " is missing");
 }
 
+// In pieces that stay in the processor's cache: the numbers are wanted for this alone.
+std::string fingerprint_by_rows(const GgufFile& file, const GgufTensor& stored) {
+  constexpr int64_t kPieceNumbers = int64_t{1} << 19;
+  const int64_t rows = stored.shape[0], width = c10::multiply_integers(stored.shape) / rows;
+  const int64_t most = std::max<int64_t>(kPieceNumbers / width, 1);
+  PiecewiseFingerprint whole;
+  for (int64_t first = 0; first < rows; first += most)
+    whole.add(file.read_rows(stored, first, std::min(most, rows - first), at::kFloat));
+  return whole.text(at::kFloat, stored.shape);
+}
+
 NamedTensors load_tensors(const GgufFile& file, const ModelConfig& config, at::ScalarType dtype) {
   const GgufForm& form = gguf_form(file.metadata()).second;
   NamedTensors tensors;
@@ -154,11 +167,23 @@ GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const Ignored
   return loaded;
 }
 
-void visit_gguf_tensors(const GgufFile& file, const ModelConfig& config,
-                        const std::function<void(const std::string&, const at::Tensor&)>& visit) {
+std::map<std::string, std::string> gguf_fingerprints(const GgufFile& file,
+                                                     const ModelConfig& config,
+                                                     const std::function<void()>& after_tensor) {
   const GgufForm& form = gguf_form(file.metadata()).second;
-  for (const TensorSlot& slot : tensor_slots(config))
-    visit(slot.name(), load_slot(file, form, slot, config, at::kFloat));
+  std::map<std::string, std::string> out;
+  for (const TensorSlot& slot : tensor_slots(config)) {
+    const GgufTensor* const stored = file.find(gguf_name(slot.id));
+    const Part part = slot.id.place.part;
+    const bool has_other_order =
+        form.pairs_neighbours && (part == Part::kAttnQ || part == Part::kAttnK);
+    const bool is_read_by_rows = stored != nullptr && stored->shape.size() > 1 && !has_other_order;
+    out.emplace(slot.name(), is_read_by_rows
+                                 ? fingerprint_by_rows(file, *stored)
+                                 : fingerprint(load_slot(file, form, slot, config, at::kFloat)));
+    after_tensor();
+  }
+  return out;
 }
 
 ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored) {

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,11 +45,11 @@ struct GgufModel {
 // a time.
 GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const IgnoredKeys& ignored = {});
 
-// Shows every tensor of the trunk, by canonical name and in float32, where every type of a GGUF
-// file is exact; one at a time.
-void visit_gguf_tensors(
-    const GgufFile& file, const ModelConfig& config,
-    const std::function<void(const std::string& name, const at::Tensor& tensor)>& visit);
+// The fingerprint of every tensor of the trunk, by canonical name: of its numbers in float32, where
+// every type of a GGUF file is exact. `after_tensor` is called after each.
+std::map<std::string, std::string> gguf_fingerprints(const GgufFile& file,
+                                                     const ModelConfig& config,
+                                                     const std::function<void()>& after_tensor);
 
 ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored = {});
 

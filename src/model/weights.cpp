@@ -101,16 +101,12 @@ struct Weights::Frozen {
   // As the files have it, whatever the trunk's dtype. All of them is read for it; their pages go
   // back on the way, or they would make the peak of every run.
   std::map<std::string, std::string> hashed_base() const {
-    const auto release = [this] { release_pages(); };
     const bool is_rounded =
         dtype == at::kBFloat16 && files.size() == 1 && begins_as_gguf(*files.front());
+    const auto release = [this] { release_pages(); };
     if (!is_rounded) return fingerprints(base, release);
-    std::map<std::string, std::string> out;
-    const GgufFile file(files.front()->bytes(), files.front(), "the base model");
-    visit_gguf_tensors(file, config, [&](const std::string& name, const Tensor& tensor) {
-      out.emplace(name, fingerprint(tensor, release));
-    });
-    return out;
+    return gguf_fingerprints(GgufFile(files.front()->bytes(), files.front(), "the base model"),
+                             config, release);
   }
 
   void release_pages() const {

@@ -1,5 +1,5 @@
-// What packed attention does to one row of logits, and the scratch it works in. Internal to
-// src/tensor.
+// What packed attention does to one row of logits, and the scratch it works in.
+// Internal to src/tensor.
 #pragma once
 
 #include <algorithm>

@@ -74,9 +74,10 @@ struct Chunk<double> {
 };
 
 // f(c, Full()) for the whole chunks of a row of `columns` values, then f(c, count) for what is
-// left: two instances of f, so that the first has no branches.
+// left: two instances of f, so that the first has no branches. Always inline: a row is short, and f
+// would fetch all that it captures anew for each.
 template <class T, class F>
-void for_chunks(int64_t columns, F f) {
+[[gnu::always_inline]] inline void for_chunks(int64_t columns, F f) {
   constexpr int64_t width = Chunk<T>::kWidth;
   int64_t c = 0;
   for (; c + width <= columns; c += width) f(c, Full());

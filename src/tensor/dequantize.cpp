@@ -250,8 +250,6 @@ const BlockFormat* find_block_format(uint32_t id) {
   return found == std::end(kFormats) ? nullptr : found;
 }
 
-bool can_dequantize(const BlockFormat& format) { return find_decoder(format) != nullptr; }
-
 std::string dequantizable_formats() {
   std::vector<std::string> names;
   for (const NamedDecoder& decoder : kDecoders) names.emplace_back(decoder.name);

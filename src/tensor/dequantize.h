@@ -28,9 +28,8 @@ struct BlockFormat {
 // Null for a number that no type has. Types that can be laid out but not read are found too.
 const BlockFormat* find_block_format(uint32_t id);
 
-bool can_dequantize(
-    const BlockFormat& format);       // F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K
-std::string dequantizable_formats();  // "F32, F16, ... and Q6_K"
+// Those that can be read: "F32, F16, BF16, Q8_0, ... and Q6_K".
+std::string dequantizable_formats();
 
 // A new tensor of `shape` and `dtype` (float32, or bfloat16 rounded to nearest even) from its
 // blocks, in parallel. `about` opens the messages. Throws InputError for a format that cannot be

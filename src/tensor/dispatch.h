@@ -1,6 +1,6 @@
 // Which of its two forms an operation takes: the kernel of its own file, or the plain one
-// (plain/plain.h). Every public operation asks here, once, behind its checks. Internal to
-// src/tensor.
+// (plain/plain.h). Every public operation asks here, once, behind its checks.
+// Internal to src/tensor.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -136,11 +136,12 @@ template <class A>
 void fill_mask(RandomKey key, RowName name, DropRate rate, int64_t first, int64_t columns, A* row) {
   uint16_t draws[kDrawGroup];
   const int64_t end = first + columns;
-  for (int64_t begin = first; begin < end;) {
-    const int64_t group = begin / kDrawGroup, next = (group + 1) * kDrawGroup;
-    draw_group(key, name, static_cast<uint32_t>(group), draws);
-    for (; begin < std::min(end, next); begin += simd::kLanes)
-      mask_of_draws(draws + begin % kDrawGroup, rate, row + begin - first);
+  for (int64_t start = first / kDrawGroup * kDrawGroup; start < end; start += kDrawGroup) {
+    draw_group(key, name, static_cast<uint32_t>(start / kDrawGroup), draws);
+    const int64_t from = std::max(first - start, int64_t{0}),
+                  to = std::min(end - start, kDrawGroup);
+    for (int64_t c = from; c < to; c += simd::kLanes)
+      mask_of_draws(draws + c, rate, row + (start + c - first));
   }
 }
 

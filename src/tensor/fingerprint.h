@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "tensor/named_tensors.h"
@@ -20,6 +21,24 @@ namespace graft {
 // another dtype or shape differ. Throws InternalError unless `tensor` is a CPU tensor of a dtype
 // that a safetensors file can hold. `after_piece` is called after every 16 MiB, and at the end.
 std::string fingerprint(const at::Tensor& tensor, const std::function<void()>& after_piece = {});
+
+// The fingerprint of a tensor that nobody has whole: its values come in pieces, one behind the
+// other in row-major order.
+class PiecewiseFingerprint {
+ public:
+  PiecewiseFingerprint();
+  PiecewiseFingerprint(PiecewiseFingerprint&&) noexcept;
+  ~PiecewiseFingerprint();
+
+  // Requires: contiguous, on the CPU.
+  void add(const at::Tensor& piece);
+  // That of the tensor of this shape, once all of it was added.
+  std::string text(at::ScalarType dtype, at::IntArrayRef shape) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // The fingerprint of each tensor, by name.
 std::map<std::string, std::string> fingerprints(const NamedTensors& tensors,

@@ -331,6 +331,19 @@ at::Tensor GgufFile::read(const GgufTensor& tensor, at::ScalarType dtype) const 
                     source() + ": tensor " + quote(tensor.name) + ": ");
 }
 
+at::Tensor GgufFile::read_rows(const GgufTensor& tensor, int64_t first, int64_t count,
+                               at::ScalarType dtype) const {
+  ensure(tensor.shape.size() > 1 && first >= 0 && count > 0 && first + count <= tensor.shape[0],
+         "read_rows: expected rows of a matrix");
+  // Blocks of numbers never go over the end of a row.
+  const size_t row = tensor.bytes.size() / static_cast<size_t>(tensor.shape[0]);
+  GgufTensor rows = tensor;
+  rows.shape[0] = count;
+  rows.bytes =
+      tensor.bytes.subspan(static_cast<size_t>(first) * row, static_cast<size_t>(count) * row);
+  return read(rows, dtype);
+}
+
 void GgufFile::release_pages() const {
   if (mapping_) mapping_->release_pages();
 }

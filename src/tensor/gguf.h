@@ -55,6 +55,9 @@ class GgufFile {
   // where the file holds them so, else new memory. Throws InputError for a type that cannot be
   // read.
   at::Tensor read(const GgufTensor& tensor, at::ScalarType dtype) const;
+  // The same of `count` rows (along the first of at least two dimensions) from `first` on.
+  at::Tensor read_rows(const GgufTensor& tensor, int64_t first, int64_t count,
+                       at::ScalarType dtype) const;
 
   // Gives the memory of pages read so far back to the system.
   void release_pages() const;

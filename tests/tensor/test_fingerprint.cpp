@@ -39,6 +39,12 @@ TEST(Fingerprint, OfPiecesIsThatOfTheWhole) {
   EXPECT_EQ(pieces, 3);
   fingerprints({{"a", at::ones({1})}, {"b", at::ones({1})}}, [&] { ++pieces; });
   EXPECT_EQ(pieces, 5) << "at the end of every tensor";
+
+  PiecewiseFingerprint rows;
+  const at::Tensor matrix = large.view({-1, 512});
+  rows.add(matrix.narrow(0, 0, 7));
+  rows.add(matrix.narrow(0, 7, matrix.size(0) - 7));
+  EXPECT_EQ(rows.text(at::kLong, matrix.sizes()), fingerprint(matrix));
 }
 
 TEST(Fingerprint, NamesEveryTensor) {
