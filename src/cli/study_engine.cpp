@@ -1,6 +1,7 @@
 #include "cli/study_engine.h"
 
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "cli/common.h"
@@ -8,6 +9,7 @@
 #include "edit/adapter.h"
 #include "session/presets.h"
 #include "session/run_request.h"
+#include "session/settings.h"
 #include "train/recording.h"
 
 namespace graft {
@@ -19,6 +21,17 @@ namespace fs = std::filesystem;
 Node without_folder(Node settings) {
   std::erase_if(settings.members, [](const auto& each) { return each.first == "out"; });
   return settings;
+}
+
+// "rank" and "adapter.rank" are one setting; of equal keys the file's reader has told.
+void check_given_once(const std::vector<StudySetting>& settings) {
+  std::map<std::string, const StudySetting*> given;
+  for (const StudySetting& setting : settings) {
+    const auto [first, is_new] = given.emplace(full_setting_name(setting.key), &setting);
+    if (!is_new)
+      throw InputError("/" + setting.key + ": the same setting is given at " +
+                       first->second->place + " already");
+  }
 }
 
 void check_there(const std::string& path, const char* what) {
@@ -66,6 +79,7 @@ Node RunEngine::resolve(const StudyFile& study, const MemberDraft& member) {
   const Task task = load_task(member.task, share().tasks());
   check_task(task, target.config);
   const EditTarget edit_target{target.config, target.sites, !task.is_answered_in_words()};
+  check_given_once(member.settings);
   std::vector<std::string> settings;
   for (const StudySetting& setting : member.settings)
     settings.push_back(setting.key + "=" + setting.value);
@@ -85,7 +99,7 @@ bool RunEngine::run(const std::vector<StudyRun>& runs, StudyEnds& ends) {
     members.stop();
     return false;
   }
-  return true;
+  return StopSignals::caught() == 0;  // one may have come while the last member was evaluated
 }
 
 }  // namespace graft

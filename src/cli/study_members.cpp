@@ -84,6 +84,14 @@ void StudyMembers::step() {
   ends_.advanced(done);
 }
 
+void StudyMembers::stop() {
+  members_.checkpoint();
+  for (const Loaded& each : under_way_) {
+    if (const std::exception_ptr error = members_.status(each.place).error)
+      std::rethrow_exception(error);
+  }
+}
+
 void StudyMembers::admit() {
   while (next_ < runs_.size() && under_way_.size() < limits_.together) {
     const StudyRun& run = runs_[next_];

@@ -31,8 +31,8 @@ class StudyMembers {
   // Those that may join, and one step of all that train. Throws IoError: the others can go on from
   // their checkpoints.
   void step();
-  // Checkpoints, to go on from.
-  void stop() { members_.checkpoint(); }
+  // Checkpoints, to go on from. Throws what kept one from being written.
+  void stop();
 
  private:
   // A member with all that it reads; what is left of that when a run has taken it.

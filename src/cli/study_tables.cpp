@@ -3,11 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/word_option.h"
-#include "infer/evaluate.h"
 #include "study/exports.h"
 #include "study/report.h"
 #include "study/runs.h"
@@ -18,10 +18,6 @@ namespace graft {
 
 Path store_in(const std::string& name) {
   return std::filesystem::is_directory(name) ? store_path(name, {}) : Path(name);
-}
-
-bool less_is_better(const std::string& metric) {
-  return metric == "loss" || is_less_better(metric);
 }
 
 namespace {
@@ -48,7 +44,6 @@ int show_table(TableFlags flags) {
   if (flags.format == StudyTableFormat::kCsv && flags.parts.size() > 1)
     throw InputError("--part: a CSV file holds one table; give one of " +
                      joined(words_of(kStudyTableParts), "or"));
-  flags.options.is_less_better = less_is_better;
   const StudyTable table = make_table(StudyStore::read(store_in(flags.file)), flags.options);
   for (size_t i = 0; i < flags.parts.size(); ++i)
     std::printf("%s%s", i == 0 ? "" : "\n", to_text(table, flags.parts[i], flags.format).c_str());
@@ -74,11 +69,11 @@ int write_report(const ReportFlags& flags) {
   if (!runs.empty()) stores.push_back(study_of_runs(runs));
   std::vector<ReportedStudy> studies;
   for (const StudyStore& store : stores) studies.push_back({&store, flags.options});
-  for (ReportedStudy& study : studies) study.options.is_less_better = less_is_better;
   for (size_t i = 0; i < searches.size(); ++i) studies[i].search = std::move(searches[i]);
   if (!flags.out.empty()) write_file_atomically(flags.out, report_page(studies));
+  std::set<std::string> taken;
   for (const StudyStore& store : stores) {
-    const Path own = stores.size() > 1 ? Path(store.plan().name) : Path();
+    const Path own = stores.size() > 1 ? Path(file_name(store.plan().name, taken)) : Path();
     if (!flags.tensorboard.empty()) write_event_files(store, Path(flags.tensorboard) / own);
     if (!flags.peft_results.empty()) write_peft_results(store, Path(flags.peft_results) / own);
   }
@@ -87,8 +82,9 @@ int write_report(const ReportFlags& flags) {
 
 // What tables and reports have in common.
 void add_table_options(CLI::App& command, StudyTableOptions& options) {
-  command.add_option("--side", options.side,
-                     "eval, test or a data set of its own (default: test where there is one)");
+  command.add_option(
+      "--side", options.side,
+      "eval, test or a data set of its own (default: test where all members have it)");
   command.add_option("--metric", options.metric, "(default: the task's primary one)");
   command.add_option("--compare", options.compared,
                      "the factor whose values are compared (default: method)");

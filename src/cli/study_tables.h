@@ -12,9 +12,6 @@ namespace graft {
 // A study's file: `name` itself, or the one in that folder.
 Path store_in(const std::string& name);
 
-// Of any metric that a study keeps, the loss too.
-bool less_is_better(const std::string& metric);
-
 // graft sweep table.
 void add_study_table(CLI::App& sweep, Action& action);
 

@@ -123,7 +123,8 @@ class Workers {
     const size_t count = std::min(static_cast<size_t>(options.workers), runs.size());
     std::vector<std::vector<StudyRun>> hands(count);
     for (size_t i = 0; i < runs.size(); ++i) hands[(i + i / count) % count].push_back(runs[i]);
-    const int64_t threads = std::max<int64_t>(1, options.threads / static_cast<int64_t>(count));
+    // However few are left: a member has the bits of its number of threads.
+    const int64_t threads = std::max<int64_t>(1, options.threads / options.workers);
     for (const std::vector<StudyRun>& hand : hands)
       all_.push_back(std::make_unique<Worker>(hand, limits, threads));
   }

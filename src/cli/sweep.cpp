@@ -90,10 +90,12 @@ StudyLimits limits_of(const SweepFlags& flags) {
 // False where it was stopped.
 bool search_first(const SweepFlags& flags, const Shard& shard, RunEngine& engine,
                   StudyFile& study) {
-  SearchOptions options{.out = flags.out,
-                        .may_run = shard.count == 1,
-                        .is_less_better = less_is_better,
-                        .starts = {}};
+  SearchOptions options{
+      .out = flags.out, .may_run = shard.count == 1, .retries_failed = flags.retries_failed};
+  options.failed = [](const std::string& trial, const std::string& reason) {
+    std::fprintf(stderr, "failed: %s: %s\n", message_text(trial).c_str(),
+                 message_text(reason).c_str());
+  };
   if (!flags.is_quiet)
     options.starts = [](const std::string& run, size_t done, size_t most) {
       std::fprintf(stderr, "search %zu of at most %zu: %s\n", done + 1, most,
@@ -145,7 +147,7 @@ int run_sweep(const SweepFlags& flags) {
   if (!flags.is_quiet)
     std::fprintf(stderr, "%s: %s\n", message_text(study.name).c_str(),
                  counted(static_cast<int64_t>(plan.members.size()), "member").c_str());
-  if (study.search) check_search(study);
+  if (study.search) check_search(study, engine);
   if (flags.only_checks) {
     if (!flags.is_quiet) std::fprintf(stderr, "%s", engine.forecast().c_str());
     engine.check_rows();

@@ -95,6 +95,15 @@ std::vector<int64_t> as_classes(Values values) {
 
 }  // namespace
 
+bool is_less_better(std::string_view metric) {
+  constexpr std::string_view kMean = "mean_";
+  if (metric.starts_with(kMean)) metric.remove_prefix(kMean.size());
+  for (const std::string_view each : {"loss", "forgetting", "perplexity", "ter", "brier", "ece"}) {
+    if (metric == each) return true;
+  }
+  return false;
+}
+
 double accuracy(Classes truth, Classes predicted) {
   check_sides(truth, predicted);
   int64_t hits = 0;

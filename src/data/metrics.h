@@ -21,6 +21,14 @@ namespace graft {
 using Classes = std::span<const int64_t>;
 using Values = std::span<const double>;
 
+// Whether a smaller value is better, of a metric or of the loss, and of what a study keeps beside
+// them ("forgetting", "mean_perplexity").
+bool is_less_better(std::string_view metric);
+
+// Keys that stand beside the scores of an evaluation in files and logs, and are none.
+inline constexpr std::string_view kNoScores[] = {"rows",  "only_answer", "step",     "epoch",
+                                                 "event", "seconds",     "majority", "calibration"};
+
 // Share of equal rows, in [0, 1].
 double accuracy(Classes truth, Classes predicted);
 // 2 TP / (2 TP + FP + FN) for class `positive`, in [0, 1]; 0 when neither side has it, as

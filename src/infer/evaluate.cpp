@@ -113,10 +113,6 @@ std::string scores_text(const Evaluation& evaluation) {
          (evaluation.only_answer ? "; every answer is " + quote(*evaluation.only_answer) : "");
 }
 
-bool is_less_better(const std::string& metric) {
-  return metric == kPerplexity || metric == "ter" || metric == "brier" || metric == "ece";
-}
-
 bool writes_texts(const Task& task) {
   return task.kind() == TaskKind::kGeneration && !without_perplexity(task).metrics.empty();
 }

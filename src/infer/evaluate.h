@@ -69,7 +69,4 @@ void put_scores(Node& out, const Evaluation& evaluation);
 // "loss 0.69  accuracy 0.51 (majority 0.509); every answer is "good"".
 std::string scores_text(const Evaluation& evaluation);
 
-// Whether a smaller value of the metric is better (perplexity, ter, brier, ece).
-bool is_less_better(const std::string& metric);
-
 }  // namespace graft

@@ -99,6 +99,15 @@ bool is_run_key(const std::string& key) {
          !key.starts_with("adapter.");
 }
 
+}  // namespace
+
+std::string full_setting_name(const std::string& key) {
+  const bool is_full = key.starts_with("adapter.") || key.starts_with("head.") || is_run_key(key);
+  return is_full ? key : "adapter." + key;
+}
+
+namespace {
+
 // What is wrong with a key that neither an edit has nor the run; `told` says the former.
 [[noreturn]] void refuse_unknown(const std::string& key, const std::string& told) {
   std::vector<std::string> known;

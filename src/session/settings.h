@@ -18,4 +18,7 @@ std::vector<std::string> apply_settings(const std::vector<std::string>& settings
                                         const EditTarget& target, std::string& source,
                                         Node& definition, Node& run);
 
+// "adapter.rank" for "rank", an option of an edit; settings of the run are called as they are.
+std::string full_setting_name(const std::string& key);
+
 }  // namespace graft

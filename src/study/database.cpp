@@ -83,7 +83,7 @@ void Database::fail(int code) const {
                        "); nothing was written to it");
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      throw InputError(where + "another process is writing it; wait for it, or stop it first");
+      throw IoError(where + "another process is at it; wait for it, or stop it first");
     case SQLITE_CANTOPEN:
     case SQLITE_FULL:
     case SQLITE_IOERR:

@@ -14,9 +14,6 @@
 
 namespace graft {
 
-namespace {
-
-// A name as one on a disk.
 std::string file_name(const std::string& name, std::set<std::string>& taken) {
   std::string out;
   for (const char c : name) {
@@ -25,10 +22,13 @@ std::string file_name(const std::string& name, std::set<std::string>& taken) {
     out += is_plain ? c : '_';
   }
   out = out.substr(0, 150);
+  if (out.empty() || out.front() == '.') out = "_" + out;  // neither hidden nor another folder
   std::string own = out;
   for (size_t k = 2; !taken.insert(own).second; ++k) own = out + "-" + std::to_string(k);
   return own;
 }
+
+namespace {
 
 template <class Take>
 void for_each_done(const StudyStore& store, const Take& take) {

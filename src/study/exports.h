@@ -2,10 +2,16 @@
 // method comparison.
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "base/files.h"
 #include "study/store.h"
 
 namespace graft {
+
+// A name as one on a disk that is not `taken` yet; it is then.
+std::string file_name(const std::string& name, std::set<std::string>& taken);
 
 // DIR/<member>/events.out.tfevents.0.graft of every member that is done: its curves as scalars, tag
 // "eval/accuracy". The time of an event is its step in seconds since 1970: clock readings are not

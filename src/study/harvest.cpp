@@ -7,6 +7,7 @@
 
 #include "base/document.h"
 #include "base/error.h"
+#include "data/metrics.h"
 
 namespace graft {
 
@@ -28,16 +29,32 @@ int64_t step_of(const Node& event) {
   return step == nullptr ? 0 : std::atoll(step->scalar.c_str());
 }
 
+bool is_score(const std::string& key) {
+  return std::find(std::begin(kNoScores), std::end(kNoScores), key) == std::end(kNoScores);
+}
+
+// What the mean over data sets is called: "mean_perplexity" where less of it is better, as their
+// first metric tells, else "mean".
+std::string mean_name(const Node& scores) {
+  for (const auto& [name, of_set] : scores.members) {
+    if (of_set.kind != Node::Kind::kMap || !is_score(name)) continue;
+    for (const auto& [metric, value] : of_set.members) {
+      if (metric == "loss" || !is_score(metric) || !is_number(value)) continue;
+      return is_less_better(metric) ? "mean_" + metric : "mean";
+    }
+  }
+  return "mean";
+}
+
 // Numbers among `scores` that are scores, and what lies below them: data sets of their own.
 template <class Take>
 void visit_scores(const Node& scores, const std::string& side, const Take& take) {
   for (const auto& [name, value] : scores.members) {
-    const bool is_score = name != "rows" && name != "only_answer" && name != "step" &&
-                          name != "epoch" && name != "seconds" && name != "event";
-    if (is_score && is_number(value)) take(side, name, number_of(value));
+    if (is_score(name) && is_number(value))
+      take(side, name == "mean" ? mean_name(scores) : name, number_of(value));
   }
   for (const auto& [name, value] : scores.members) {
-    if (value.kind == Node::Kind::kMap && name != "majority" && name != "calibration")
+    if (value.kind == Node::Kind::kMap && is_score(name))
       visit_scores(value, name == "eval" ? side : name, take);
   }
 }
@@ -184,11 +201,8 @@ MemberResult read_run_folder(const Path& folder, const std::string& primary) {
                routes, out);
     begin = end + 1;
   }
-  for (const auto& [name, counts] : routes) {
-    std::vector<Node> numbers;
-    for (const int64_t count : counts) numbers.push_back(Node::integer(count));
-    out.records.push_back({0, "train routes " + name, to_json(Node::list(std::move(numbers)), -1)});
-  }
+  for (const auto& [name, counts] : routes)
+    out.records.push_back({0, "train routes " + name, to_json(Node::integers(counts), -1)});
   return out;
 }
 

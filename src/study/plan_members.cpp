@@ -173,7 +173,7 @@ class Multiplier {
     return member;
   }
 
-  // StudyMethod and task come first, whatever moves faster.
+  // Method and task come first, whatever moves faster.
   static void name_member(MemberDraft& member) {
     const auto rank = [](const auto& factor) {
       return factor.first == kMethod ? 0 : factor.first == kTask ? 1 : 2;

@@ -57,6 +57,16 @@ std::string value_of_setting(const Settings& run, const std::string& key) {
   return "unset";
 }
 
+// By which the run was judged; "" where its adapter does not say.
+std::string primary_metric(const Path& run) {
+  const Path file = run / "adapter" / "adapter.json";
+  if (!std::filesystem::exists(file)) return "";
+  const Node adapter = parse_json(read_file(file), file.string());
+  const Node* task = adapter.find("task");
+  const Node* primary = task == nullptr ? nullptr : task->find("primary");
+  return primary == nullptr ? "" : primary->scalar;
+}
+
 }  // namespace
 
 StudyStore study_of_runs(const std::vector<Path>& folders) {
@@ -87,7 +97,8 @@ StudyStore study_of_runs(const std::vector<Path>& folders) {
     plan.members.push_back(std::move(member));
   }
   StudyStore store = StudyStore::in_memory(plan);
-  for (size_t i = 0; i < folders.size(); ++i) store.finish(i, read_run_folder(folders[i], ""));
+  for (size_t i = 0; i < folders.size(); ++i)
+    store.finish(i, read_run_folder(folders[i], primary_metric(folders[i])));
   return store;
 }
 

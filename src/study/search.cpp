@@ -73,7 +73,7 @@ class RungSearcher final : public Searcher {
 
   std::optional<Trial> best() const override {
     const std::vector<Entry> order = ranked();
-    if (order.empty()) return std::nullopt;
+    if (order.empty()) return best_below_;
     return trial_of(order.front().candidate, number_);
   }
 
@@ -87,9 +87,14 @@ class RungSearcher final : public Searcher {
 
   Trial trial_of(size_t candidate, size_t rung) const {
     Trial trial{candidate, rung, candidates_[candidate]};
-    if (plan_.halving)
-      trial.settings.emplace_back(plan_.halving->key,
-                                  Node::number(plan_.halving->budgets[rung]).scalar);
+    if (plan_.halving) {
+      const double budget = plan_.halving->budgets[rung];
+      const bool is_whole = budget == std::floor(budget);
+      // Steps and rows are written as whole numbers are, 100000 and not 1e+05.
+      trial.settings.emplace_back(plan_.halving->key, is_whole
+                                                          ? std::to_string(std::llround(budget))
+                                                          : Node::number(budget).scalar);
+    }
     return trial;
   }
 
@@ -114,6 +119,7 @@ class RungSearcher final : public Searcher {
                           "place " + std::to_string(i + 1) + " of " + std::to_string(order.size()) +
                               ", and " + std::to_string(kept) +
                               (kept == 1 ? " goes on" : " go on")});
+    best_below_ = trial_of(order.front().candidate, number_);
     rung_.clear();
     for (size_t i = 0; i < kept; ++i) rung_.push_back({order[i].candidate, std::nullopt});
     next_ = 0;
@@ -124,7 +130,8 @@ class RungSearcher final : public Searcher {
   const SearchPlan plan_;
   std::vector<TrialSettings> candidates_;
   std::vector<Entry> rung_;
-  size_t next_ = 0, number_ = 0;  // in the rung, and of it
+  size_t next_ = 0, number_ = 0;     // in the rung, and of it
+  std::optional<Trial> best_below_;  // of the rung before, for one in which all fail
   std::vector<StoppedCandidate> stopped_;
 };
 

@@ -1,6 +1,7 @@
 #include "study/search_file.h"
 
 #include <cmath>
+#include <set>
 
 namespace graft {
 
@@ -63,7 +64,7 @@ Halving read_halving(Options& options) {
   else
     for (double budget = from; budget < to; budget *= static_cast<double>(out.factor))
       out.budgets.push_back(out.key == "epochs" ? budget : std::floor(budget));
-  out.budgets.push_back(to);
+  out.budgets.push_back(out.key == "epochs" ? to : std::floor(to));
   return out;
 }
 
@@ -80,6 +81,9 @@ std::optional<SearchPlan> read_search(Options& options) {
     plan.draw = search.integer("draw", 0, 0, INT64_MAX);
   }
   plan.seeds = search.integers("seed", std::nullopt, 0, INT64_MAX);
+  std::set<int64_t> different(plan.seeds.begin(), plan.seeds.end());
+  if (search.is_given("seed") && (plan.seeds.empty() || different.size() < plan.seeds.size()))
+    search.fault("seed", "expected one seed or more, each once");
   if (search.is_given("halving")) plan.halving = read_halving(search.section("halving"));
   return plan;
 }

@@ -1,11 +1,14 @@
 #include "study/search_run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <map>
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/spelling.h"
+#include "data/metrics.h"
 #include "study/search.h"
 
 namespace graft {
@@ -16,10 +19,16 @@ constexpr int64_t kSearchVersion = 1;
 
 bool is_seed_setting(const std::string& key) { return key == "seed" || key.starts_with("seeds."); }
 
+bool has_setting(const std::vector<StudySetting>& settings, const std::string& key) {
+  return std::any_of(settings.begin(), settings.end(),
+                     [&](const StudySetting& setting) { return setting.key == key; });
+}
+
 // The members that differ in seeds alone, and the first of them without its seeds.
 struct SearchGroup {
   std::string name;
   MemberDraft draft;
+  bool draws_rows = false;  // by a seed of theirs (seeds.rows), in place of the first ones
   std::vector<size_t> members;
 };
 
@@ -35,8 +44,10 @@ std::vector<SearchGroup> groups_of(const StudyFile& study) {
     auto group = std::find_if(groups.begin(), groups.end(),
                               [&](const SearchGroup& each) { return each.name == name; });
     if (group == groups.end()) {
-      group = groups.insert(groups.end(), {name, study.members[i], {}});
-      std::erase_if(group->draft.settings,
+      group = groups.insert(groups.end(), {name, study.members[i], false, {}});
+      std::vector<StudySetting>& settings = group->draft.settings;
+      group->draws_rows = has_setting(settings, "seeds.rows");
+      std::erase_if(settings,
                     [](const StudySetting& setting) { return is_seed_setting(setting.key); });
     }
     group->members.push_back(i);
@@ -53,6 +64,7 @@ MemberDraft draft_of(const SearchGroup& group, const Trial& trial, int64_t seed,
     draft.settings.push_back({key, value, place});
   }
   draft.settings.push_back({"seed", std::to_string(seed), place});
+  if (group.draws_rows) draft.settings.push_back({"seeds.rows", std::to_string(seed), place});
   const std::string number = std::to_string(trial.candidate + 1);
   draft.name = group.name + ", try " + number + ", rung " + std::to_string(trial.rung + 1) +
                ", seed " + std::to_string(seed);
@@ -112,14 +124,22 @@ class TrialEnds final : public StudyEnds {
       : ends_(runs), starts_(std::move(starts)) {}
 
   void started(size_t run) override { starts_(run); }
-  void finished(size_t run, const MemberResult& result) override { ends_[run].result = result; }
-  void failed(size_t run, const std::string& reason) override { ends_[run].reason = reason; }
+  void finished(size_t run, const MemberResult& result) override {
+    ends_[run].result = result;
+    ++told_;
+  }
+  void failed(size_t run, const std::string& reason) override {
+    ends_[run].reason = reason;
+    ++told_;
+  }
   void advanced(double) override {}
 
   const std::vector<End>& ends() const { return ends_; }
+  bool all_are_told() const { return told_ == ends_.size(); }
 
  private:
   std::vector<End> ends_;
+  size_t told_ = 0;
   std::function<void(size_t run)> starts_;
 };
 
@@ -194,24 +214,25 @@ class SearchRunner {
   bool search(size_t g) {
     const SearchGroup& group = groups_[g];
     const std::unique_ptr<Searcher> searcher = searcher_of(group);
-    const std::vector<Node> known = earlier(g);
+    std::vector<Node> known = earlier(g);
+    if (options_.retries_failed) known.erase(first_failed(known), known.end());
     std::vector<Node> trials;
-    size_t index = 0;
     while (const std::optional<Trial> trial = searcher->ask()) {
       std::optional<TrialRecord> record;
-      if (index < known.size()) record = record_of(known[index], *trial);
+      if (trials.size() < known.size()) record = record_of(known[trials.size()], *trial);
       else record = try_out(group, *trial);
-      ++index;
       if (!record) return false;
       searcher->tell(goodness(*record));
       trials.push_back(to_node(*record));
       keep(group, trials, *searcher, false);
+      if (is_stopped_) return false;
     }
     const std::optional<Trial> best = searcher->best();
     if (!best)
       throw InputError(
           "search of " + quote(group.name) +
-          ": every trial failed, the last one by: " + trials.back().find("reason")->scalar);
+          ": every trial failed, the last one by: " + trials.back().find("reason")->scalar + " (" +
+          option_name("retry-failed") + " tries them again)");
     keep(group, trials, *searcher, true);
     for (const size_t member : group.members) {
       for (const auto& [key, value] : best->settings) {
@@ -222,11 +243,14 @@ class SearchRunner {
     return true;
   }
 
-  std::optional<double> goodness(const TrialRecord& record) const {
+  static std::vector<Node>::iterator first_failed(std::vector<Node>& trials) {
+    return std::find_if(trials.begin(), trials.end(),
+                        [](const Node& trial) { return !trial.find("reason")->scalar.empty(); });
+  }
+
+  static std::optional<double> goodness(const TrialRecord& record) {
     const std::optional<double> mean = record.mean();
-    const bool is_less_better =
-        options_.is_less_better ? options_.is_less_better(record.metric) : record.metric == "loss";
-    return mean && is_less_better ? -*mean : mean;
+    return mean && is_less_better(record.metric) ? -*mean : mean;
   }
 
   // None where the engine was asked to stop.
@@ -238,6 +262,8 @@ class SearchRunner {
     TrialRecord record{trial, {}, "", ""};
     if (!run_seeds(group, trial, record)) return std::nullopt;
     has_new_ = true;
+    if (!record.reason.empty() && options_.failed)
+      options_.failed(group.name + ", try " + std::to_string(trial.candidate + 1), record.reason);
     return record;
   }
 
@@ -262,7 +288,8 @@ class SearchRunner {
       if (options_.starts) options_.starts(members[run].name, done_runs_, most_);
       ++done_runs_;
     });
-    if (!engine_.run(runs, ends)) return false;
+    is_stopped_ = !engine_.run(runs, ends);
+    if (is_stopped_ && !ends.all_are_told()) return false;
     for (const TrialEnds::End& end : ends.ends()) {
       if (record.reason.empty()) record.reason = end.reason;
       if (record.reason.empty()) add_score(end.result, record);
@@ -316,11 +343,40 @@ class SearchRunner {
   Node done_, earlier_ = Node::map();
   size_t done_runs_ = 0, most_ = 0;
   bool has_new_ = false;
+  bool is_stopped_ = false;  // when the last trial had come to its end
 };
+
+void check_axis(const StudyFile& study, const SearchGroup& group, const SearchAxis& axis,
+                StudyEngine& engine) {
+  std::vector<std::string> values = axis.values;
+  if (values.empty())
+    values = {axis.is_whole ? std::to_string(std::llround(axis.low))
+                            : Node::number(axis.low).scalar};
+  for (const std::string& value : values) {
+    try {
+      const Trial trial{0, 0, {{axis.key, value}}};
+      engine.resolve(study, draft_of(group, trial, study.search->seeds.front(), axis.place));
+    } catch (const InputError& error) {
+      throw InputError(axis.place + ": search of " + quote(group.name) + ": " + error.what());
+    }
+  }
+}
+
+// Epochs count nothing where the length is one of steps.
+void check_length(const StudyFile& study, const SearchGroup& group) {
+  const SearchPlan& search = *study.search;
+  const bool asks_for_epochs =
+      (search.halving && search.halving->key == "epochs") ||
+      std::any_of(search.axes.begin(), search.axes.end(),
+                  [](const SearchAxis& axis) { return axis.key == "epochs"; });
+  if (asks_for_epochs && has_setting(group.draft.settings, "max_steps"))
+    throw InputError(study.source + ": search: epochs change nothing in " + quote(group.name) +
+                     ", which has max_steps: search that, or leave it out");
+}
 
 }  // namespace
 
-void check_search(const StudyFile& study) {
+void check_search(const StudyFile& study, StudyEngine& engine) {
   for (const MemberDraft& member : study.members) {
     bool has_seed = false;
     for (const StudySetting& setting : member.settings) {
@@ -345,10 +401,20 @@ void check_search(const StudyFile& study) {
       throw InputError(study.source +
                        ": search: the seed 42 is the one of members without a seed; give another");
   }
+  for (const SearchGroup& group : groups_of(study)) {
+    check_length(study, group);
+    for (const SearchAxis& axis : study.search->axes) check_axis(study, group, axis, engine);
+  }
 }
 
 bool run_search(StudyFile& study, StudyEngine& engine, const SearchOptions& options) {
-  check_search(study);
+  check_search(study, engine);
+  std::optional<FolderLock> lock;
+  if (options.may_run) {
+    const Path folder = options.out / "search";
+    make_directories(folder);
+    lock.emplace(folder);
+  }
   return SearchRunner(study, engine, options).run();
 }
 

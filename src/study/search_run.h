@@ -11,20 +11,23 @@ namespace graft {
 struct SearchOptions {
   Path out;             // OUT/search.json, and the runs below OUT/search
   bool may_run = true;  // else all must be in the file
-  std::function<bool(const std::string& metric)> is_less_better = {};
+  bool retries_failed = false;
   std::function<void(const std::string& run, size_t done, size_t most)> starts = {};
+  std::function<void(const std::string& trial, const std::string& reason)> failed = {};
 };
 
-// Throws InputError where a setting that is searched stands elsewhere in the study, or a seed of
-// the search is one of its members'.
-void check_search(const StudyFile& study);
+// Throws InputError where a setting that is searched stands elsewhere in the study, is none, has a
+// value that a member cannot have, or changes nothing; or where a seed of the search is one of the
+// members'.
+void check_search(const StudyFile& study, StudyEngine& engine);
 
 // One search for each method, task and other factor but the seeds, by the mean over the search's
 // seeds of the first score of `eval`. Every trial that is over is in search.json, with its scores,
-// and what was given up with its reason: a process that is killed goes on there. Puts the settings
-// found into the members of `study`. False where the engine was asked to stop. Throws InputError
-// where the file is of another search, a search has no trial that came to its end, or may_run is
-// false and trials are missing.
+// and what was given up with its reason: a process that is killed goes on there; with
+// retries_failed at the first trial that failed. Puts the settings found into the members of
+// `study`. False where the engine was asked to stop. Throws InputError where the file is of another
+// search, another process is at it, a search has no trial that came to its end, or may_run is false
+// and trials are missing.
 bool run_search(StudyFile& study, StudyEngine& engine, const SearchOptions& options);
 
 }  // namespace graft

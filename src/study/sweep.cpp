@@ -8,7 +8,6 @@
 #include <set>
 #include <string_view>
 
-#include "base/descriptors.h"
 #include "base/error.h"
 #include "base/spelling.h"
 #include "base/wording.h"
@@ -35,10 +34,12 @@ std::string place_of(const StudyFile& study, const MemberDraft& member,
                      const std::string& message) {
   for (const StudySetting& setting : member.settings) {
     const std::string key = setting.key.substr(setting.key.rfind('.') + 1);
-    for (const std::string& form : {setting_text(setting.key + "="), "/" + setting.key + ":",
-                                    "/" + key + ":", setting.key + ": "}) {
+    for (const std::string& form :
+         {setting_text(setting.key + "="), "/" + setting.key + ":", "/" + key + ":"}) {
       if (message.find(form) != std::string::npos) return setting.place;
     }
+    // Elsewhere in a message "key: value" is advice.
+    if (message.starts_with(setting.key + ": ")) return setting.place;
   }
   if (is_about(message, study.model)) return study.model_place;
   for (const std::string& word :
@@ -75,22 +76,15 @@ Node run_of(Node settings) {
   return settings;
 }
 
-// One process at a time works at the results of a folder.
-class FolderLock {
- public:
-  explicit FolderLock(const Path& folder)
-      : folder_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (folder_.get() < 0) throw IoError(refused("cannot open", folder));
-    if (!lock_alone(folder_.get()))
-      throw InputError("'" + folder.string() +
-                       "': another process is running this study; wait for it, or stop it first");
-  }
-
- private:
-  Descriptor folder_;
-};
-
 }  // namespace
+
+FolderLock::FolderLock(const Path& folder)
+    : folder_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (folder_.get() < 0) throw IoError(refused("cannot open", folder));
+  if (!lock_alone(folder_.get()))
+    throw InputError("'" + folder.string() +
+                     "': another process is running this study; wait for it, or stop it first");
+}
 
 StudyPlan plan_study(const StudyFile& study, StudyEngine& engine) {
   StudyPlan plan{study.name, study.text, {}};
@@ -211,7 +205,7 @@ SweepEnd sweep(const StudyFile& study, const StudyPlan& plan, StudyEngine& engin
     else left.push_back({i, &plan.members[i], runs / study.members[i].folder});
   }
   KeptEnds ends(store, options, end);
-  end.is_stopped = !engine.run(left, ends);
+  end.is_stopped = !engine.run(left, ends) && end.done + end.failed < end.total;
   return end;
 }
 

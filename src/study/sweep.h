@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/descriptors.h"
 #include "base/document.h"
 #include "study/plan_file.h"
 #include "study/store.h"
@@ -46,6 +47,16 @@ class StudyEngine {
   // which order and how many at once is the engine's. Tells each end once, as it comes. False where
   // it was asked to stop: what has not ended can go on.
   virtual bool run(const std::vector<StudyRun>& runs, StudyEnds& ends) = 0;
+};
+
+// One process at a time works at the results of a folder, or at its search. Throws InputError where
+// another does, IoError where the folder cannot be opened.
+class FolderLock {
+ public:
+  explicit FolderLock(const Path& folder);
+
+ private:
+  Descriptor folder_;
 };
 
 // Every member with its whole settings. Throws InputError, before anything is trained, listing what

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/spelling.h"
+#include "data/metrics.h"
 #include "stats/agreement.h"
 #include "stats/best_of.h"
 
@@ -51,7 +52,9 @@ class TableMaker {
   TableMaker(const StudyStore& store, const StudyTableOptions& options)
       : options_(options), plan_(store.plan()), statuses_(store.statuses()) {
     for (size_t i = 0; i < plan_.members.size(); ++i) {
-      if (statuses_[i].state == MemberState::kDone) done_[i].result = store.result(i);
+      if (statuses_[i].state != MemberState::kDone) continue;
+      done_[i].result = store.result(i);
+      done_[i].result.curve = {};  // of thousands of steps, for no table
     }
     if (done_.empty()) throw InputError("study " + quote(plan_.name) + ": no member is done yet");
     choose_side();
@@ -59,8 +62,7 @@ class TableMaker {
       for (const RowAnswer& answer : data.result.answers) {
         if (answer.side == out_.side) data.answers.push_back(answer);
       }
-      data.result.answers.clear();
-      data.result.curve.clear();
+      data.result.answers = {};
     }
   }
 
@@ -78,17 +80,18 @@ class TableMaker {
  private:
   void choose_side() {
     std::vector<std::string> sides;
+    bool all_have_test = true;
     for (const auto& [i, data] : done_) {
+      bool has_test = false;
       for (const FinalScore& score : data.result.scores) {
+        has_test |= score.side == "test";
         if (std::find(sides.begin(), sides.end(), score.side) == sides.end())
           sides.push_back(score.side);
       }
+      all_have_test &= has_test;
     }
-    const auto has = [&](const std::string& side) {
-      return std::find(sides.begin(), sides.end(), side) != sides.end();
-    };
-    out_.side = !options_.side.empty() ? options_.side : has("test") ? "test" : "eval";
-    if (!has(out_.side))
+    out_.side = !options_.side.empty() ? options_.side : all_have_test ? "test" : "eval";
+    if (std::find(sides.begin(), sides.end(), out_.side) == sides.end())
       throw InputError("study " + quote(plan_.name) + ": no scores of " + quote(out_.side) +
                        "; there are " + (sides.empty() ? "none at all" : joined(sides)));
   }
@@ -107,13 +110,12 @@ class TableMaker {
                          option_name("metric"));
       return {score.metric, *score.value};
     }
+    if (known.empty())
+      throw InputError("member " + quote(plan_.members[member].name) + ": has no scores of " +
+                       out_.side + "; choose another " + option_name("side"));
     throw InputError("member " + quote(plan_.members[member].name) + ": has no score " +
                      quote(options_.metric) + " of " + out_.side +
                      did_you_mean(options_.metric, known) + "; there are " + joined(known));
-  }
-
-  bool is_less_better(const std::string& metric) const {
-    return options_.is_less_better ? options_.is_less_better(metric) : metric == "loss";
   }
 
   void make_cells() {
@@ -197,6 +199,9 @@ class TableMaker {
       if (!value.empty()) values.insert(value);
     }
     const std::vector<std::string> known(values.begin(), values.end());
+    if (is_seed(options_.compared))
+      throw InputError(option_name("compare") + ": " + quote(options_.compared) +
+                       " is a seed, over which the others are compared; choose another factor");
     if (known.empty())
       throw InputError("study " + quote(plan_.name) + ": has no factor " +
                        quote(options_.compared) + "; its members have " + joined_values_of_names());
@@ -212,7 +217,9 @@ class TableMaker {
 
   std::string joined_values_of_names() const {
     std::vector<std::string> names;
-    for (const auto& [name, value] : plan_.members.front().factors) names.push_back(name);
+    for (const auto& [name, value] : plan_.members.front().factors) {
+      if (!is_seed(name)) names.push_back(name);
+    }
     return joined(names);
   }
 
@@ -228,6 +235,10 @@ class TableMaker {
     const bool turns = !options_.baseline.empty() && out.first == options_.baseline;
     const ResultCell &one = turns ? b : a, &other = turns ? a : b;
     if (turns) std::swap(out.first, out.second);
+    if (!one.members.empty() && !other.members.empty() && one.metric != other.metric)
+      throw InputError("study " + quote(plan_.name) + ": " + out.first + " is judged by " +
+                       one.metric + " and " + out.second + " by " + other.metric + "; choose a " +
+                       option_name("metric") + " that both have");
     out.metric = one.metric;
     const double sign = is_less_better(out.metric) ? -1 : 1;
     for (const auto& [seed, score] : one.by_seed) {

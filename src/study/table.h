@@ -6,7 +6,6 @@
 // both have.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -25,7 +24,6 @@ struct StudyTableOptions {
   std::string compared = "method";  // the factor whose values are compared
   std::string baseline = {};        // compare with this value only; empty: every two
   double alpha = 0.05, level = 0.95;
-  std::function<bool(const std::string& metric)> is_less_better = {};  // unset: loss alone
 };
 
 using Factors = std::vector<std::pair<std::string, std::string>>;

@@ -33,6 +33,11 @@ std::string percent_text(double share) {
   return buffer;
 }
 
+std::string seconds_text(const std::optional<double>& seconds) {
+  if (!seconds) return "-";
+  return *seconds < 1000 ? number_text(*seconds) : count_text(std::llround(*seconds));
+}
+
 std::string or_dash(const std::optional<double>& value) { return value ? score_text(*value) : "-"; }
 
 std::string interval_text(const std::optional<Interval>& interval) {
@@ -85,7 +90,7 @@ TextTable results(const StudyTable& table, StudyTableFormat format) {
         {cell.metric, members, has_any ? plus_minus(cell.summary.mean, cell.interval, format) : "-",
          or_dash(cell.summary.deviation), or_dash(cell.agreement), or_dash(cell.kappa),
          cell.parameters ? count_text(static_cast<int64_t>(*cell.parameters)) : "-",
-         cell.seconds ? number_text(*cell.seconds) : "-"});
+         seconds_text(cell.seconds)});
   }
   return out;
 }

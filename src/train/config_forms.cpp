@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <span>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/wording.h"
@@ -59,17 +61,26 @@ Node warmup_node(const Warmup& warmup) {
                                                : Node::integer(warmup.steps);
 }
 
-// A name is a key beside the scores of an evaluation.
+bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// A name is a key beside the scores of an evaluation, a side of a study's results, and a file below
+// RUN/records.
 bool is_free_name(const std::string& name) {
-  static const std::vector<std::string> kTaken = {"rows",     "loss",        "mean",
-                                                  "majority", "only_answer", "groups"};
+  constexpr std::string_view kTaken[] = {"loss", "mean",  "groups", "eval",
+                                         "test", "train", "plain",  "forgetting"};
   const auto is_allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-' || c == '.' || c == '/';
   };
   if (name.empty() || !std::all_of(name.begin(), name.end(), is_allowed) ||
-      std::find(kTaken.begin(), kTaken.end(), name) != kTaken.end())
+      is_one_of(name, kTaken) || is_one_of(name, kNoScores))
     return false;
+  const std::string path = "/" + name + "/";
+  for (const char* part : {"//", "/./", "/../"}) {
+    if (path.find(part) != std::string::npos) return false;
+  }
   for (const TaskKind kind : {TaskKind::kClassification, TaskKind::kRegression,
                               TaskKind::kGeneration, TaskKind::kChoice}) {
     const std::vector<std::string>& metrics = metric_names(kind);
@@ -93,15 +104,15 @@ std::vector<EvalTask> read_eval_tasks(const Node& list, const std::string& sourc
     const auto is_same = [&](const EvalTask& other) { return other.name == task.name; };
     if (options.has("group") && !is_free_name(task.group))
       options.fault("group",
-                    "expected letters, digits and _ - . / that are no metric's name, found " +
+                    "expected letters, digits and _ - . / that are no metric's name and no key of "
+                    "metrics.json, found " +
                         quote(task.group));
     if (std::any_of(tasks.begin(), tasks.end(), is_same))
       options.fault("name", "the name " + quote(task.name) + " appears twice");
     if (options.has("name") && !is_free_name(task.name)) {
       options.fault("name",
-                    "expected letters, digits and _ - . / that are neither a metric's name nor "
-                    "rows, loss, mean, majority or "
-                    "only_answer, found " +
+                    "expected letters, digits and _ - . / that are no metric's name and no key of "
+                    "metrics.json (such as rows, loss, mean, eval or test), found " +
                         quote(task.name));
     }
     tasks.push_back(std::move(task));

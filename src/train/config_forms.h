@@ -1,4 +1,4 @@
-// Inside src/train: settings whose values have a form of their own, such as "500 steps".
+// Settings whose values have a form of their own, such as "500 steps". Internal to src/train.
 #pragma once
 
 #include <vector>

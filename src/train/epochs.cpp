@@ -25,9 +25,9 @@ Epochs::Epochs(std::vector<int64_t> lengths, BatchOptions options, int64_t accum
   } else if (first_step_.size() > 1) {
     const double part = epochs - std::floor(epochs);
     const int64_t last = first_step_[first_step_.size() - 2];
-    total_steps_ = part == 0 ? first_step_.back()
-                             : last + static_cast<int64_t>(std::ceil(
-                                          part * static_cast<double>(first_step_.back() - last)));
+    // 1.1 - 1 is a little above a tenth.
+    const double steps = part * static_cast<double>(first_step_.back() - last) - 1e-9;
+    total_steps_ = part == 0 ? first_step_.back() : last + static_cast<int64_t>(std::ceil(steps));
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "model/families.h"
 #include "model/sites.h"
+#include "train/pass_packing.h"
 
 namespace graft {
 
@@ -279,14 +280,11 @@ int64_t peak_bytes_together(const std::vector<Footprint>& runs, int64_t most_tok
   for (const Footprint& run : runs) {
     trunk = std::max(trunk, run.trunk);
     own += run.own + run.rows;
-    const auto has_room = [&](const Pass& pass) {
-      return run.shares_pass && pass.is_shared && pass.tokens + run.pass_tokens <= most_tokens;
-    };
-    auto pass = std::find_if(passes.begin(), passes.end(), has_room);
-    if (pass == passes.end()) pass = passes.insert(passes.end(), {0, 0, run.shares_pass});
-    pass->tokens += run.pass_tokens;
-    pass->bytes += run.step;
-    step = std::max(step, pass->bytes);
+    const auto can_share = [&](const Pass& other) { return run.shares_pass && other.is_shared; };
+    Pass& pass = pass_for(passes, run.pass_tokens, most_tokens, can_share);
+    pass.is_shared = run.shares_pass;
+    pass.bytes += run.step;
+    step = std::max(step, pass.bytes);
   }
   return trunk + own + step;
 }

@@ -121,9 +121,12 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
   in.tokenizer_digest = in.text.tokenizer->digest();
   limit_suggested_length(layout, model, in);
   in.max_length = resolve_max_length(in.config.max_length, model, layout);
+  check_target_length(in.task, model, layout, in.max_length);
   load_rows(tasks_dir, model, shared, in);
-  if (!config.data.forgetting.empty())
+  if (!config.data.forgetting.empty()) {
+    check_forgetting(*in.adapter);
     in.plain = plain_texts(config.data.forgetting, in.text, model, in.max_length);
+  }
   if (model_in_memory != nullptr) check_in_memory(*model_in_memory, config);
   in.model = model_in_memory != nullptr
                  ? std::move(model_in_memory)

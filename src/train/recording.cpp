@@ -140,8 +140,9 @@ void ask_for(const RecordConfig& record, PredictOptions& options) {
 void write_records(const Path& dir, const std::string& side, const Dataset& data,
                    const Records& records, Node& all) {
   if (records.empty()) return;
-  make_directories(dir / "records");
-  write_file_atomically(dir / "records" / (side + ".jsonl"), record_lines(data, records));
+  const Path file = dir / "records" / (side + ".jsonl");
+  make_directories(file.parent_path());  // a name may have a slash
+  write_file_atomically(file, record_lines(data, records));
   all[side] = records_summary(records);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <numeric>
 #include <tuple>
 
@@ -30,12 +31,11 @@ using at::Tensor;
 namespace fs = std::filesystem;
 
 // A process that was killed while it replaced a file left the temp file behind.
-void remove_temp_files(const Path& dir) {
+void remove_temp_files(const Path& dir, std::initializer_list<const char*> files) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(dir, error)) {
     const std::string name = entry.path().filename().string();
-    for (const char* file :
-         {"run.yaml", "records.json", "metrics.json", "adapter.json", "adapter.safetensors"}) {
+    for (const char* file : files) {
       const std::string start = "." + std::string(file) + ".";
       std::error_code ignored;
       if (name.starts_with(start) && name.size() == start.size() + 6)
@@ -93,8 +93,9 @@ void Run::open_folder(StartMode mode) {
   }
   log_ = std::make_unique<EventLog>(
       dir_ / "log.jsonl");  // before anything is read or changed that another process may write
-  remove_temp_files(dir_);
-  remove_temp_files(dir_ / "adapter");
+  remove_temp_files(dir_, {"run.yaml", "records.json", "metrics.json"});
+  remove_temp_files(dir_ / "adapter", {"adapter.json", "adapter.safetensors"});
+  remove_temp_files(dir_ / "records", {"eval.jsonl", "test.jsonl"});
   const std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
   if (newest) restore(*newest);  // checks it, before a file is touched
   if (mode == StartMode::kLengthen) take_new_length(newest);

@@ -133,6 +133,7 @@ TrainRows load_mixture(const Path& tasks_dir, const ModelConfig& model, const Ru
   DrawnParts parts;
   for (const MixturePart& part : data.mixture) {
     const Task task = load_text_task(part.task, "data.mixture: " + part.name, tasks_dir);
+    check_target_length(task, model, in.adapter->layout(), in.max_length);
     Dataset rows = encode_examples(read_examples(part.data, task, LabelUse::kRequired), task,
                                    in.text, model, in.max_length);
     parts.sizes.push_back(rows.size());
@@ -159,6 +160,7 @@ void load_eval_tasks(const Path& tasks_dir, const ModelConfig& model, SharedRows
     EvalTaskData& own = in.eval_tasks.emplace_back();
     own.name = each.name;
     own.task = load_text_task(each.task, key, tasks_dir);
+    check_target_length(own.task, model, in.adapter->layout(), in.max_length);
     own.group = each.group;
     Node made_of = encoding_of(in);
     made_of["task"] = Node::text(each.task);

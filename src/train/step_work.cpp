@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "train/inputs.h"
+#include "train/pass_packing.h"
 
 namespace graft {
 
@@ -65,14 +66,12 @@ void run_passes(const std::vector<StepWork*>& works, int64_t most_tokens) {
     for (StepWork* work : works) {
       if (i >= work->num_batches()) continue;
       MicroBatch batch = work->micro_batch(i);
-      auto pass = std::find_if(passes.begin(), passes.end(), [&](const SharedPass& other) {
-        return other.tokens + batch.pass_tokens() <= most_tokens &&
-               batch.can_share_pass(other.batches.front());
-      });
-      SharedPass& taken = pass == passes.end() ? passes.emplace_back() : *pass;
-      taken.tokens += batch.pass_tokens();
-      taken.works.push_back(work);
-      taken.batches.push_back(std::move(batch));
+      const auto can_share = [&](const SharedPass& other) {
+        return batch.can_share_pass(other.batches.front());
+      };
+      SharedPass& pass = pass_for(passes, batch.pass_tokens(), most_tokens, can_share);
+      pass.works.push_back(work);
+      pass.batches.push_back(std::move(batch));
     }
     for (const SharedPass& pass : passes) run_pass(pass);
   }

@@ -352,6 +352,7 @@ class Refused(SweepCase):
         self.refuse([("  head: head", "  head: {adapter: lora, set: {rank: 2}}")], "and 11 more: is the same run as a member of the method at")
         self.refuse([("rows: [20, 40]", "rows: [20]")], "study.yaml:4:9: member", "are needed at the peak, and --memory has 1 kB",
                     more=["--memory", "1k"])
+        self.refuse([("batch_size: 8", "adapter.rank: 4, batch_size: 8")], "study.yaml:8:21: member \"lora, mood", "/adapter.rank: the same setting is given at", "study.yaml:4:37 already")
         self.refuse([("/data}", "/nowhere}")], "study.yaml:7:", "no such file or folder")
         self.refuse([("/bert-tiny", "/bert-none")], "study.yaml:2:8: member \"lora, mood", "and 23 more: '", "bert-none': no such file")
 

@@ -108,6 +108,13 @@ TEST(Metrics, ScoreFollowsTheTask) {
   EXPECT_THROW(score(task, truth, predicted), InternalError);
 }
 
+TEST(Metrics, SomeAreBetterWhenTheyAreSmall) {
+  for (const char* name : {"loss", "forgetting", "perplexity", "ter", "brier", "ece", "mean_ter"})
+    EXPECT_TRUE(is_less_better(name)) << name;
+  for (const char* name : {"accuracy", "bleu", "mean", "mean_bleu", "mean_"})
+    EXPECT_FALSE(is_less_better(name)) << name;
+}
+
 TEST(Metrics, NodeOfNanIsNull) {
   EXPECT_EQ(to_json(metric_node(std::nan("")), -1), "null");
   EXPECT_EQ(to_json(metric_node(0.5), -1), "0.5");

@@ -55,6 +55,18 @@ TEST(Harvest, TakesScoresCurvesRecordsAndFacts) {
   EXPECT_EQ(result.readings, (std::vector<NamedNumber>{{"seconds", 1.25}, {"peak_bytes", 1000}}));
 }
 
+// So that tables and searches know which way is better.
+TEST(Harvest, AMeanOfPerplexitiesIsCalledSo) {
+  const TempFolder folder;
+  write_file_atomically(folder / "metrics.json", R"({
+    "eval": {"a": {"rows": 5, "loss": 1, "perplexity": 3}, "b": {"rows": 5, "loss": 2, "perplexity": 7},
+             "mean": 5}})");
+  write_file_atomically(folder / "log.jsonl", "");
+  const std::vector<FinalScore> scores = read_run_folder(folder.path(), "").scores;
+  ASSERT_EQ(scores.size(), 5U);
+  EXPECT_EQ(scores.front(), (FinalScore{"eval", "mean_perplexity", 5}));
+}
+
 TEST(Harvest, AnUnfinishedRunIsRefused) {
   const TempFolder folder;
   testing::expect_message<InputError>([&] { read_run_folder(folder.path(), "accuracy"); },

@@ -110,13 +110,33 @@ TEST(Search, HalvingEndsWithOne) {
   EXPECT_EQ(searcher->stopped()[7].reason, "place 3 of 3, and 1 goes on");
 }
 
+TEST(Search, BudgetsAreWholeNumbersAsSettingsAre) {
+  SearchPlan plan = grid_plan();
+  plan.halving = Halving{"data.rows", {100'000, 900'000}, 9};
+  const auto searcher = make_searcher(plan, {});
+  EXPECT_EQ(searcher->ask()->settings.back().second, "100000");
+}
+
+TEST(Search, WhereTheLastRungFailsTheBestOfTheOneBeforeIsTaken) {
+  SearchPlan plan = grid_plan();
+  plan.halving = Halving{"epochs", {1, 9}, 9};
+  const auto searcher = make_searcher(plan, {});
+  while (const auto trial = searcher->ask())
+    searcher->tell(trial->rung == 0 ? std::optional(static_cast<double>(trial->candidate))
+                                    : std::nullopt);
+  ASSERT_TRUE(searcher->best());
+  EXPECT_EQ(searcher->best()->candidate, 8U);
+}
+
 // An engine whose score is a function of its settings, and which can be stopped.
 class Engine final : public StudyEngine {
  public:
   Node resolve(const StudyFile&, const MemberDraft& member) override {
     Node out = Node::map({{"adapter_name", Node::text(member.adapter)}});
-    for (const StudySetting& setting : member.settings)
+    for (const StudySetting& setting : member.settings) {
+      if (setting.key == "unknown") throw InputError("unknown setting");
       out[setting.key] = parse_yaml(setting.value, setting.key);
+    }
     return out;
   }
   void check(const PlannedMember&) override {}
@@ -128,7 +148,8 @@ class Engine final : public StudyEngine {
       const std::string adapter = settings.find("adapter_name")->scalar;
       const double rate = std::stod(settings.find("learning_rate")->scalar);
       ends.started(one.member);
-      if (adapter == "frail" && rate > 0.25) {
+      seeds_of_rows.insert(settings.find("seeds.rows") ? settings.find("seeds.rows")->scalar : "");
+      if (adapter == "frail" && rate > 0.25 && !is_mended) {
         ends.failed(one.member, "the loss is not finite");
         continue;
       }
@@ -142,6 +163,8 @@ class Engine final : public StudyEngine {
     return true;
   }
   size_t runs = 0, stops_after = 1000;
+  bool is_mended = false;
+  std::set<std::string> seeds_of_rows;
 };
 
 constexpr const char* kStudy = R"(study: s
@@ -200,7 +223,10 @@ TEST(Search, IsRefusedWhereItWouldChooseByFinalSeedsOrTwice) {
     text.replace(text.find(from), from.size(), to);
     return text;
   };
-  const auto check = [](const std::string& text) { check_search(parse_study(text, "s.yaml")); };
+  const auto check = [](const std::string& text) {
+    Engine engine;
+    check_search(parse_study(text, "s.yaml"), engine);
+  };
   expect_message<InputError>([&] { check(changed("[100, 101]", "[2]")); },
                              "the seed 2 is one of the members' (s.yaml:6:");
   expect_message<InputError>([&] { check(changed("{epochs: 9}", "{learning_rate: 1}")); },
@@ -209,6 +235,16 @@ TEST(Search, IsRefusedWhereItWouldChooseByFinalSeedsOrTwice) {
                              "a range is drawn from");
   expect_message<InputError>([&] { check(changed("  seed: [100, 101]\n", "  kind: random\n")); },
                              "tries");
+  expect_message<InputError>([&] { check(changed("[100, 101]", "[100, 100]")); }, "each once");
+  expect_message<InputError>([&] { check(changed("[100, 101]", "[]")); }, "seed");
+  expect_message<InputError>([&] { check(changed("learning_rate: [", "unknown: [")); },
+                             "s.yaml:9:");
+  expect_message<InputError>(
+      [&] {
+        check(changed("{epochs: 9}", "{max_steps: 9}") +
+              "  halving: {setting: epochs, from: 1, to: 9}\n");
+      },
+      "epochs change nothing");
   const TempFolder folder;
   Engine engine;
   StudyFile one = parse_study(kStudy, "s.yaml"),
@@ -216,6 +252,34 @@ TEST(Search, IsRefusedWhereItWouldChooseByFinalSeedsOrTwice) {
   ASSERT_TRUE(run_search(one, engine, {.out = folder.path()}));
   expect_message<InputError>([&] { run_search(other, engine, {.out = folder.path()}); },
                              "holds another search");
+}
+
+TEST(Search, WhatFailedIsTriedAgainWhereThatIsAskedFor) {
+  const TempFolder folder;
+  Engine engine;
+  std::vector<std::string> failed;
+  const auto note = [&](const std::string& trial, const std::string&) { failed.push_back(trial); };
+  StudyFile study = parse_study(kStudy, "s.yaml");
+  ASSERT_TRUE(run_search(study, engine, {.out = folder.path(), .failed = note}));
+  EXPECT_EQ(failed, std::vector<std::string>{"frail, t, try 3"});
+  engine.is_mended = true;
+  const size_t runs = engine.runs;
+  StudyFile as_before = parse_study(kStudy, "s.yaml"), again = parse_study(kStudy, "s.yaml");
+  ASSERT_TRUE(run_search(as_before, engine, {.out = folder.path()}));
+  EXPECT_EQ(engine.runs, runs);
+  ASSERT_TRUE(run_search(again, engine, {.out = folder.path(), .retries_failed = true}));
+  EXPECT_EQ(engine.runs, runs + 2) << "the third rate of frail, two seeds";
+  EXPECT_EQ(read_file(folder / "search.json").find("not finite"), std::string::npos);
+}
+
+TEST(Search, RowsThatMembersDrawAreDrawnByTheTrialsSeed) {
+  const TempFolder folder;
+  std::string text = kStudy;
+  text.replace(text.find("seed: [1, 2]"), 12, "seeds.rows: [1, 2]");
+  StudyFile study = parse_study(text, "s.yaml");
+  Engine engine;
+  ASSERT_TRUE(run_search(study, engine, {.out = folder.path()}));
+  EXPECT_EQ(engine.seeds_of_rows, (std::set<std::string>{"100", "101"}));
 }
 
 }  // namespace

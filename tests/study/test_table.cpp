@@ -134,6 +134,43 @@ TEST(StudyTable, RanksAreOverCellsAndSeeds) {
   EXPECT_LT(table.friedman->p, 1e-4);
 }
 
+// Rows to test on that some tasks have alone are for a table of those.
+TEST(StudyTable, TestCountsWhereAllMembersHaveIt) {
+  StudyPlan plan{"made", "", {}};
+  for (const char* task : {"a", "b"})
+    plan.members.push_back({task, {{"method", "lora"}, {"task", task}}, "{}"});
+  StudyStore store = StudyStore::in_memory(plan);
+  MemberResult result;
+  result.scores = {{"eval", "accuracy", 0.5}};
+  store.finish(1, result);
+  result.scores.push_back({"test", "accuracy", 0.25});
+  store.finish(0, result);
+  EXPECT_EQ(make_table(store).side, "eval");
+  StudyTableOptions options;
+  options.side = "test";
+  expect_message<InputError>([&] { make_table(store, options); }, "has no scores of test");
+}
+
+TEST(StudyTable, ScoresOfTwoMetricsAreNotCompared) {
+  StudyPlan plan{"made", "", {}};
+  for (const char* task : {"a", "b"})
+    plan.members.push_back({task, {{"method", "lora"}, {"task", task}, {"seed", "1"}}, "{}"});
+  StudyStore store = StudyStore::in_memory(plan);
+  for (const size_t member : {0U, 1U}) {
+    MemberResult result;
+    result.scores = {{"eval", member == 0 ? "matthews" : "accuracy", 0.5}, {"eval", "loss", 1}};
+    store.finish(member, result);
+  }
+  StudyTableOptions options;
+  options.compared = "task";
+  expect_message<InputError>([&] { make_table(store, options); },
+                             "a is judged by matthews and b by accuracy");
+  options.metric = "loss";
+  EXPECT_EQ(make_table(store, options).comparisons.size(), 1U);
+  options.compared = "seed";
+  expect_message<InputError>([&] { make_table(store, options); }, "is a seed");
+}
+
 TEST(StudyTable, MissingMembersAreSaid) {
   const TempFolder folder;
   StudyStore store = StudyStore::open(folder / "s.db", plan_of());
@@ -154,7 +191,7 @@ TEST(StudyTable, MissingMembersAreSaid) {
   expect_message<InputError>([&] { make_table(store, {.metric = "acuracy"}); },
                              "did you mean 'accuracy'?");
   expect_message<InputError>([&] { make_table(store, {.compared = "width"}); },
-                             "has no factor \"width\"; its members have method, rows and seed");
+                             "has no factor \"width\"; its members have method and rows");
   expect_message<InputError>([&] { make_table(store, {.baseline = "lor"}); },
                              "no method is called \"lor\" (did you mean 'lora'?)");
   MemberResult undefined = result_of(80, 1);

@@ -34,6 +34,8 @@ TEST(Epochs, CountSteps) {
             18);  // 11 batches an epoch: 6 steps, the last of one batch
   EXPECT_EQ(epochs_of(80, 8, 1, 2.5, 0).total_steps(), 25);
   EXPECT_EQ(epochs_of(80, 8, 1, 0.01, 0).total_steps(), 1);
+  EXPECT_EQ(epochs_of(80, 8, 1, 1.1, 0).total_steps(), 11);  // 1.1 - 1 is above 0.1
+  EXPECT_EQ(epochs_of(80, 8, 1, 2.1, 0).total_steps(), 21);
   EXPECT_EQ(epochs_of(80, 8, 1, 0, 0).total_steps(), 0);
   EXPECT_EQ(epochs_of(80, 8, 1, 3, 7).total_steps(), 7);  // max_steps decides, also beyond `epochs`
   EXPECT_EQ(epochs_of(80, 8, 1, 1, 37).total_steps(), 37);
