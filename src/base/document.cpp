@@ -77,6 +77,12 @@ Node Node::texts(const std::vector<std::string>& values) {
   return node;
 }
 
+Node Node::integers(const std::vector<int64_t>& values) {
+  Node node = list();
+  for (const int64_t value : values) node.items.push_back(integer(value));
+  return node;
+}
+
 Node Node::map(std::vector<std::pair<std::string, Node>> members) {
   Node node;
   node.kind = Kind::kMap;

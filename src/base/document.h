@@ -34,6 +34,7 @@ struct Node {
   static Node boolean(bool value);
   static Node list(std::vector<Node> items = {});
   static Node texts(const std::vector<std::string>& values);  // a list of quoted strings
+  static Node integers(const std::vector<int64_t>& values);
   static Node map(std::vector<std::pair<std::string, Node>> members = {});
 
   // By content: positions do not count, nor do the quotes of a word that could not be a number or a

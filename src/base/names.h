@@ -1,8 +1,8 @@
 // One table between the values of a kind and the words that documents and messages have for them.
 //
-//   constexpr Name<Clamp> kClampNames[] = {{Clamp::kCode, "code"}, {Clamp::kPaper, "paper"}};
-//   word_of(kClampNames, Clamp::kPaper)      "paper"
-//   value_of(kClampNames, "code")            Clamp::kCode
+//   constexpr Name<Clamp> kClamps[] = {{Clamp::kCode, "code"}, {Clamp::kPaper, "paper"}};
+//   word_of(kClamps, Clamp::kPaper)      "paper"
+//   value_of(kClamps, "code")            Clamp::kCode
 #pragma once
 
 #include <cstddef>

@@ -156,18 +156,13 @@ void OptionVisitor::texts(const char* key, std::vector<std::string>& value, Opti
 
 void OptionVisitor::integers(const char* key, std::vector<int64_t>& value, IntegerLimits limits,
                              OptionHelp help) {
-  const auto write = [&] {
-    std::vector<Node> items;
-    for (const int64_t item : value) items.push_back(Node::integer(item));
-    return Node::list(std::move(items));
-  };
   option(key,
          {.values = limits.least <= -kUnbounded ? "integers" : "integers, " + limits_text(limits),
           .read =
               [&](Options& options) {
                 value = options.integers(key, value, limits.least, limits.most);
               },
-          .write = write},
+          .write = [&] { return Node::integers(value); }},
          help);
 }
 

@@ -1,8 +1,9 @@
-// The version of the program, as written into adapters and shown by --version.
+// The version of the program, as written into adapters and shown by --version. Its one place is the
+// project's CMakeLists.txt.
 #pragma once
 
 namespace graft {
 
-inline constexpr const char* kVersionText = "0.1.0";
+extern const char* const kVersionText;
 
 }  // namespace graft

@@ -1,5 +1,4 @@
-// The commands of `graft`: each adds itself to the command line and runs when it was chosen. One
-// file a command.
+// The commands of `graft`: each adds itself to the command line and runs when it was chosen.
 #pragma once
 
 #include <functional>

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "base/spelling.h"
 #include "data/plain_task.h"
@@ -17,13 +18,6 @@ namespace graft {
 using at::Tensor;
 
 namespace {
-
-std::string lower(std::string text) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return text;
-}
 
 // At most ten names, each as it may be shown.
 std::string shown(const std::vector<std::string>& names) {
@@ -120,7 +114,7 @@ std::optional<int64_t> find_whatever_case(const Task& task, const std::string& l
   if (const auto found = task.at<Classification>().find_label(label)) return found;
   std::optional<int64_t> out;
   for (size_t i = 0; i < task.labels().size(); ++i) {
-    if (lower(task.labels()[i]) != lower(label)) continue;
+    if (lower_ascii(task.labels()[i]) != lower_ascii(label)) continue;
     if (out) return std::nullopt;
     out = static_cast<int64_t>(i);
   }

@@ -30,8 +30,7 @@ PositionChoice parse_positions(const std::string& text);
 //   kCode   p' = min(n/2, p), s' = min(n/2, s), rounded down, even if there is one side only (the
 //           released code)
 //   kPaper  s' = min(ceil(n/2), s): the middle token of an odd n counts as suffix
-//   kLength s' = min(n, s), p' = min(n - s', p): as many as there are; a token that both sides
-//   claim
+//   kLength s' = min(n, s), p' = min(n - s', p): as many as there are; a token that both claim
 //           counts as suffix (AdapterHub)
 enum class Clamp { kCode, kPaper, kLength };
 

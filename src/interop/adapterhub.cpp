@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/ascii.h"
+
 namespace graft {
 
 namespace {
@@ -34,10 +36,7 @@ std::string HubNames::of_sublayer(const Site& site) const {
 }
 
 std::string hub_activation_to_ours(const std::string& theirs) {
-  std::string lower = theirs;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
+  const std::string lower = lower_ascii(theirs);
   for (const auto& [name, ours] : kActivations) {
     if (lower == name) return ours;
   }

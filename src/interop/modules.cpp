@@ -110,12 +110,6 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
   paths_.assign(all.begin(), all.end());
 }
 
-const Modules::Layer* Modules::by_path(const std::string& path) const {
-  const auto found = std::find_if(layers_.begin(), layers_.end(),
-                                  [&](const Layer& layer) { return layer.path == path; });
-  return found == layers_.end() ? nullptr : &*found;
-}
-
 const Modules::Layer& Modules::by_name(const std::string& name) const {
   const auto found = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& layer) {
     return layer.name == name ||

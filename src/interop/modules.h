@@ -47,7 +47,6 @@ class Modules {
   Modules(const Model& model, const std::string& prefix, bool has_head);
 
   const std::vector<Layer>& layers() const { return layers_; }
-  const Layer* by_path(const std::string& path) const;  // null when unknown
   const Layer& by_name(const std::string& name) const;  // Requires: known
   // Every path, of layers and of the modules around them: "bert", "bert.encoder",
   // "bert.encoder.layer.0", ...

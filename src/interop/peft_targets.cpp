@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "interop/foreign.h"
 
@@ -14,9 +15,7 @@ constexpr const char* kAllLinear = "all-linear";
 std::string place(Options& options, const char* key) { return options.source() + ": /" + key; }
 
 bool is_all_linear(const std::optional<std::string>& text) {
-  if (!text || text->size() != std::string_view(kAllLinear).size()) return false;
-  return std::equal(text->begin(), text->end(), kAllLinear,
-                    [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b; });
+  return text && lower_ascii(*text) == kAllLinear;
 }
 
 }  // namespace

@@ -275,8 +275,5 @@ int64_t Tokenizer::num_added(bool is_pair) const {
   return parts_->post_processor.num_added(is_pair);
 }
 const std::string& Tokenizer::digest() const { return parts_->digest; }
-const std::optional<FileTruncation>& Tokenizer::file_truncation() const {
-  return parts_->truncation;
-}
 
 }  // namespace graft

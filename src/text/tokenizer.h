@@ -48,12 +48,6 @@ struct EncodeOptions {
 
 enum class SpecialTokens { kKeep, kSkip };
 
-// What the file's own "truncation" says; reported, never applied.
-struct FileTruncation {
-  int64_t max_length = 0;
-  TruncationStrategy strategy = TruncationStrategy::kLongestFirst;
-};
-
 struct SentencePieceSettings;  // text/sentencepiece_tokenizer.h
 
 // Immutable; every method may be called from several threads at once.
@@ -87,7 +81,6 @@ class Tokenizer {
       const;  // one more than the largest id: the least number of rows of an embedding table
   int64_t num_added(bool is_pair) const;  // special tokens that the template adds
   const std::string& digest() const;      // SHA-256 of the file, in hexadecimal
-  const std::optional<FileTruncation>& file_truncation() const;
 
  private:
   friend class StreamDecoder;

@@ -15,11 +15,6 @@ constexpr uint64_t kMaxFileBytes =
 constexpr std::array<const char*, 3> kNames = {
     "tokenizer.json", "spiece.model", "tokenizer.model"};  // the first that is there is taken
 
-TruncationStrategy strategy_named(const std::string& name) {
-  if (name == "LongestFirst") return TruncationStrategy::kLongestFirst;
-  return name == "OnlyFirst" ? TruncationStrategy::kOnlyFirst : TruncationStrategy::kOnlySecond;
-}
-
 Path file_in(const Path& folder) {
   for (const char* name : kNames) {
     if (std::filesystem::exists(folder / name)) return folder / name;
@@ -54,11 +49,10 @@ std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view json,
   auto parts = std::make_unique<Parts>();
   if (map.text("version") != "1.0")
     map.fail("version", "expected \"1.0\", found " + shown(map.raw("version")));
-  if (!map.is_null("truncation")) {
+  if (!map.is_null("truncation")) {  // checked, never applied
     const FieldMap truncation = map.map("truncation");
-    parts->truncation = FileTruncation{
-        truncation.integer("max_length", 0, int64_t{1} << 40),
-        strategy_named(truncation.choice("strategy", {"LongestFirst", "OnlyFirst", "OnlySecond"}))};
+    truncation.integer("max_length", 0, int64_t{1} << 40);
+    truncation.choice("strategy", {"LongestFirst", "OnlyFirst", "OnlySecond"});
     for (const char* key : {"stride", "direction"}) truncation.ignore(key);
     truncation.finish();
   }

@@ -35,7 +35,6 @@ struct Tokenizer::Parts {
   AddedTokens added;
   PostProcessor post_processor;
   Decoder decoder;
-  std::optional<FileTruncation> truncation;
   std::string digest;
   std::vector<Margins> margins;  // by id of the model; empty when offsets are not trimmed
 

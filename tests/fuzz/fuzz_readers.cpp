@@ -93,8 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check_texts(table);
   if (format == TableFormat::kWebNlg)
     return 0;  // a target that no row has would leave no column behind
-  const bool is_delimited = format == TableFormat::kTsv || format == TableFormat::kCsv;
-  const TableFormat back = is_delimited ? format : TableFormat::kJsonl;
+  const TableFormat back = is_delimited(format) ? format : TableFormat::kJsonl;
   std::string written;
   try {
     written = write_table(table, back);

@@ -6,7 +6,8 @@
 A folder of src/ is a library, and its CMakeLists.txt says which libraries it links: graft_library(edit ... LINKS graft_model).
 - The links make no cycle, each is used by an include, and each is a link of the design below.
 - A file includes only its own folder's headers and those of folders that its own links, or that these link in turn.
-- A header that calls itself "Internal to src/x", or lies in src/x/detail/, is included in src/x and tests/x alone.
+- A header that calls itself "Internal to src/x", or lies in src/x/detail/, is included in src/x and tests/x alone. "Inside src/x"
+  says nothing to this check and is refused.
 - Every source is listed, so that none is left uncompiled.
 - A public header (include/graft/) includes public headers and the standard library alone. The folder that implements it is
   its owner: whoever may include the owner's headers may include it.
@@ -49,11 +50,13 @@ NOT_IN_HEADERS = ("nlohmann/", "yaml-cpp/", "CLI/")
 LONGEST = 600
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
-FAMILY = re.compile(r"(?<![A-Za-z])((?i:bert|roberta|gpt-?2|llama|t5|bart))(?![a-z])")
+FAMILY_FILE = re.compile(r"\b(\w+)_families\(\)")
+FAMILIES_IN_OTHER_FILES = {"mistral", "qwen2", "roberta"}
 LIBRARY = re.compile(r"graft_library\(\s*(\w+)([^)]*)\)")
 FLAG = re.compile(r'"(?:[^"\\]|\\.)*(?<![-\w])--[a-z][-a-z]*(?:[^"\\]|\\.)*"')
 FLAGS_OF_OTHERS = ("gguf-split --merge",)
 INTERNAL = re.compile(r"Internal to src/(\w+)")
+NEARLY_INTERNAL = re.compile(r"Inside src/|Internal to(?! src/\w)")
 
 
 class Library:
@@ -113,6 +116,16 @@ def internal_headers(src):
     return headers
 
 
+def family_names(src):
+    """A word of code that is a family's name, alone or as a part such as the T5 of T5Lora. Nothing if there are no families."""
+    found = [FAMILY_FILE.search(path.read_text(encoding="utf-8")) for path in sorted((src / "model/families").glob("*.cpp"))]
+    names = {name.group(1) for name in found if name}
+    if not names:
+        return None
+    spellings = [re.sub(r"(?<=[a-z]{3})(?=\d)", "-?", name) for name in sorted(names | FAMILIES_IN_OTHER_FILES)]   # GPT-2 is gpt2, too
+    return re.compile(r"(?<![A-Za-z])((?i:" + "|".join(spellings) + r"))(?![a-z])")
+
+
 def includes_of(path):
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         found = INCLUDE.match(line)
@@ -137,17 +150,19 @@ def check_includes(path, folder, libraries, internal):
     return faults
 
 
-def check_words(path, folder):
+def check_words(path, folder, families):
     """Model families in src/edit; and a note, which does not fail, about files that have grown long."""
     faults, notes = [], []
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
-        family = folder == "edit" and not INCLUDE.match(line) and FAMILY.search(without_comment(line))
+        family = folder == "edit" and families and not INCLUDE.match(line) and families.search(without_comment(line))
         flag = folder != "cli" and FLAG.search(without_comment(line))
         if flag and not any(known in line for known in FLAGS_OF_OTHERS):
             faults.append(f"{path}:{number}: only the command line spells flags, found {flag.group(0)}; take option_name()")
         if family:
             faults.append(f"{path}:{number}: edit/ knows sites, not model families, found '{family.group(1)}'")
+        if path.suffix == ".h" and NEARLY_INTERNAL.search(line):
+            faults.append(f'{path}:{number}: a header that is internal says "Internal to src/x", in one line, found {line.strip()!r}')
     if len(lines) > LONGEST:
         notes.append(f"{path}: {len(lines)} lines; past {LONGEST} a file is split by meaning")
     return faults, notes
@@ -157,12 +172,12 @@ def sources_below(folder):
     return [path for path in sorted(folder.rglob("*")) if path.suffix in (".h", ".cpp")]
 
 
-def check_folder(folder, library, libraries, internal):
+def check_folder(folder, library, libraries, internal, families):
     faults, notes, used = [], [], set()
     sources = sources_below(folder)
     for path in sources:
         faults += check_includes(path, folder.name, libraries, internal)
-        new_faults, new_notes = check_words(path, folder.name)
+        new_faults, new_notes = check_words(path, folder.name, families)
         faults, notes = faults + new_faults, notes + new_notes
         used |= {PUBLIC.get(name, name.split("/")[0]) for _, kind, name in includes_of(path) if kind == '"'}
         if path.suffix == ".cpp" and path.relative_to(folder).as_posix() not in library.words:
@@ -207,9 +222,12 @@ def check_tree(source_dir):
     libraries = {folder.name: Library(folder / "CMakeLists.txt") for folder in folders if folder not in strangers}
     faults += check_graph(libraries)
     internal = internal_headers(src)
+    families = family_names(src)
+    if (src / "edit").is_dir() and families is None:
+        faults.append(f"{src / 'model/families'}: no file defines a family (x_families()), so src/edit was not checked for their names")
     for folder in folders:
         if folder not in strangers:
-            new_faults, new_notes, swept = check_folder(folder, libraries[folder.name], libraries, internal)
+            new_faults, new_notes, swept = check_folder(folder, libraries[folder.name], libraries, internal, families)
             faults, notes, count = faults + new_faults, notes + new_notes, count + swept
     faults += check_tests(pathlib.Path(source_dir), internal)
     faults += check_public(pathlib.Path(source_dir))
@@ -234,9 +252,12 @@ RIGHT = {
     "src/data/c.cpp": '#include "base/error.h"\n#include "text/a.h"\n',   # base through text
     "src/tensor/CMakeLists.txt": "graft_library(tensor TORCH SOURCES plain/d.cpp LINKS graft_base)\n",
     "src/tensor/plain/d.cpp": '#include <ATen/ATen.h>\n#include "base/error.h"\n',
+    "src/model/CMakeLists.txt": "graft_library(model SOURCES families/t5.cpp families/gpt2.cpp LINKS graft_base)\n",
+    "src/model/families/t5.cpp": '#include "base/error.h"\nstd::vector<Family> t5_families() {}\n',
+    "src/model/families/gpt2.cpp": "std::vector<Family> gpt2_families() {}\n",
     "src/edit/CMakeLists.txt": "graft_library(edit TORCH SOURCES e.cpp LINKS graft_tensor)\n",
     "src/edit/e.h": '#include "tensor/d.h"\n',
-    "src/edit/e.cpp": "// BERT in a comment is fine, and so are sbert_t and at5.\nint at5 = 0, bartlett = 1;\n",
+    "src/edit/e.cpp": "// BERT in a comment is fine, and so are sbert_t and at5.\nint at5 = 0, robertas = 1;\n",
     "src/cli/CMakeLists.txt": "graft_library(cli SOURCES f.cpp LINKS graft_data)\nadd_executable(graft main.cpp)\n",
     "src/cli/f.cpp": '#include "data/c.h"\n#include <CLI/CLI.hpp>\n',
     "src/cli/main.cpp": "",
@@ -256,6 +277,10 @@ WRONG = [
     ({"src/cli/f.h": "#include <yaml-cpp/yaml.h>\n"}, "never into a header"),
     ({"src/edit/e.cpp": "bool f() { return family == \"roberta\"; }\n"}, "found 'roberta'"),
     ({"src/edit/e.cpp": "struct T5Lora {};\n"}, "found 'T5'"),
+    ({"src/edit/e.cpp": "const char* text = \"as GPT-2 has it\";\n"}, "found 'GPT-2'"),
+    ({"src/model/families/t5.cpp": '#include "base/error.h"\n', "src/model/families/gpt2.cpp": ""}, "no file defines a family"),
+    ({"src/base/limits.h": "// Inside src/base.\n"}, "a header that is internal says"),
+    ({"src/base/limits.h": "// Limits. Internal to\n// src/base.\n"}, "a header that is internal says"),
     ({"include/graft/run.h": '#include "base/error.h"\n'}, "may not include base/error.h, which is private"),
     ({"include/graft/run.h": "#include <ATen/ATen.h>\n"}, "may not include ATen/ATen.h, which is private"),
     ({"include/graft/other.h": "\n"}, "no folder is known to implement"),

@@ -2,6 +2,8 @@
 // refused with.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -11,7 +13,7 @@
 
 namespace graft {
 
-// What `f` is refused with, or "(accepted)".
+// What `f` is refused with; a test failure and "" if it is not.
 template <typename F>
 std::string message_of(F f) {
   try {
@@ -19,7 +21,8 @@ std::string message_of(F f) {
   } catch (const InputError& error) {
     return error.what();
   }
-  return "(accepted)";
+  ADD_FAILURE() << "expected an InputError";
+  return "";
 }
 
 inline nlohmann::ordered_json small_wordpiece() {

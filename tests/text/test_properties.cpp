@@ -151,9 +151,6 @@ TEST(TextTokenizer, TellsWhatTheFileHolds) {
                                   {"normalized", false},
                                   {"special", false}});
   const auto tokenizer = make(json);
-  ASSERT_TRUE(tokenizer->file_truncation().has_value());
-  EXPECT_EQ(tokenizer->file_truncation()->max_length, 128);
-  EXPECT_EQ(tokenizer->file_truncation()->strategy, TruncationStrategy::kOnlySecond);
   EXPECT_EQ(tokenizer->encode("a").ids, (std::vector<int64_t>{0, 3, 1}));  // neither cut nor padded
   EXPECT_EQ(tokenizer->size(), 9);
   EXPECT_EQ(tokenizer->id_bound(), 9);
