@@ -74,11 +74,12 @@ CLI::Validator not_negative() {
       "0 or more");
 }
 
-void add_max_length(CLI::App& command, int64_t& value) {
+void add_max_length(CLI::App& command, int64_t& value, const std::string& otherwise) {
   command
       .add_option("--max-length", value,
                   "tokens of a row; longer ones are cut as the task says, and named (default: as "
-                  "in training, else 512)")
+                  "in training, else " +
+                      otherwise + ")")
       ->check(above_zero());
 }
 

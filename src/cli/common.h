@@ -41,8 +41,9 @@ CLI::Validator not_negative();
 // data".
 void tell_cut(const Dataset& data, const std::string& what);
 
-// --max-length N: tokens of a row; 0, the default, is what training saw.
-void add_max_length(CLI::App& command, int64_t& value);
+// --max-length N: tokens of a row; 0, the default, is what training saw. `otherwise`: what it is
+// where nothing was trained.
+void add_max_length(CLI::App& command, int64_t& value, const std::string& otherwise = "512");
 
 // --threads N; 0, the default, is as many as the machine has cores.
 void add_threads(CLI::App& command, int64_t& value);

@@ -73,9 +73,7 @@ Node cut_node(const Dataset& data) {
   std::vector<Node> rows;
   for (const CutRow& cut : data.cut) {
     const Example& example = data.examples[static_cast<size_t>(cut.row)];
-    rows.push_back(Node::map(
-        {{"id", example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text)},
-         {"tokens", Node::integer(cut.tokens)}}));
+    rows.push_back(Node::map({{"id", id_node(example)}, {"tokens", Node::integer(cut.tokens)}}));
   }
   return Node::list(std::move(rows));
 }
@@ -144,6 +142,21 @@ void check_trust(const EvalFlags& flags, const AskedSubject& asked) {
         "samples: --routing, --dropout-passes or --beside");
 }
 
+// Rows of another kind. A column of labels is not read: theirs may be of their own kind.
+std::vector<Example> read_others(const EvalFlags& flags, const Task& task) {
+  Table table = read_table(flags.out_of_domain, table_options(task));
+  const std::optional<size_t> label = table.find_column(task.labelled()->label_column);
+  if (label) {
+    const auto at = static_cast<std::ptrdiff_t>(*label);
+    table.columns.erase(table.columns.begin() + at);
+    for (Row& row : table.rows) {
+      row.cells.erase(row.cells.begin() + at);
+      if (!row.kinds.empty()) row.kinds.erase(row.kinds.begin() + at);
+    }
+  }
+  return to_examples(table, task, LabelUse::kOptional);
+}
+
 // Doubts of rows of another kind, which need no label.
 RowDoubts doubts_of_others(const EvalFlags& flags, const AskedSubject& asked,
                            const BoundSubject& bound, const PredictOptions& options,
@@ -151,7 +164,8 @@ RowDoubts doubts_of_others(const EvalFlags& flags, const AskedSubject& asked,
   const Task& task = asked.task();
   const bool is_text = task.kind() == TaskKind::kGeneration;
   std::vector<Example> examples =
-      read_examples(flags.out_of_domain, task, is_text ? LabelUse::kRequired : LabelUse::kOptional);
+      is_text ? read_examples(flags.out_of_domain, task, LabelUse::kRequired)
+              : read_others(flags, task);
   asked.check_rows(examples);
   const Dataset rows = encode_examples(std::move(examples), task, asked.opened.text,
                                        asked.model().config, asked.subject.max_length,
@@ -222,9 +236,11 @@ int evaluate_file(const EvalFlags& flags) {
   tell_cut(data.rows, "data");
   if (data.prompts) tell_cut(*data.prompts, "prompts");
   std::optional<Dataset> plain;  // read before anything is computed
-  if (!flags.forgetting.empty())
+  if (!flags.forgetting.empty()) {
+    check_forgetting(asked.subject.loaded.adapter);
     plain = plain_texts(flags.forgetting, asked.opened.text, asked.model().config,
                         asked.subject.max_length);
+  }
   const BoundSubject bound(asked);
   Progress progress("row", data.rows.size(), 0,
                     flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
-#include <limits>
 #include <optional>
 
 #include "base/digest.h"
@@ -59,18 +58,17 @@ Writer load_writer(const GenerateFlags& flags) {
   return {std::move(opened), std::move(loaded), std::move(task), use};
 }
 
-Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags,
-                   const Writer& writer) {
-  return encode_prompts(std::move(examples), writer.task, writer.opened, writer.loaded, writer.use,
-                        flags.max_length);
+// Throws InputError for the first row that cannot be encoded, or has no room for its answer.
+Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags, const Writer& writer,
+                   const GenerateOptions& generate) {
+  Dataset data = encode_prompts(std::move(examples), writer.task, writer.opened, writer.loaded,
+                                writer.use, flags.max_length);
+  const RowLayout layout = writer.loaded.adapter.layout();
+  for (size_t i = 0; i < data.sequences.size(); ++i)
+    check_prompt(writer.model().config, layout, data.sequences[i], generate,
+                 data.examples[i].where());
+  return data;
 }
-
-bool is_delimited(TableFormat format) {
-  return format == TableFormat::kCsv || format == TableFormat::kTsv;
-}
-
-constexpr Name<Finish> kFinishes[] = {
-    {Finish::kEnd, "end"}, {Finish::kLength, "length"}, {Finish::kStopped, "stop"}};
 
 // The text, or the turns of a chat up to the answer that is asked for.
 Node prompt_node(const Example& example) {
@@ -94,9 +92,7 @@ Node output_node(const Dataset& data, size_t row, const WrittenText& written, bo
     line["cut"] = Node::integer(cut->tokens);
   else if (is_delimited(format)) line["cut"] = Node::null();
   line["output"] = Node::text(written.text);
-  std::vector<Node> tokens;
-  for (const int64_t token : written.generated.tokens) tokens.push_back(Node::integer(token));
-  line["tokens"] = Node::list(std::move(tokens));
+  line["tokens"] = Node::integers(written.generated.tokens);
   line["logprob"] = Node::number(written.generated.log_probability);
   line["finish"] = Node::text(word_of(kFinishes, written.generated.finish));
   return line;
@@ -174,15 +170,7 @@ class AnswerFile {
 
   void answer(RowFeed& feed, Totals& totals) {
     WriteOptions options = options_;
-    const RowLayout layout = writer_.loaded.adapter.layout();
-    int64_t room = std::numeric_limits<int64_t>::max();
-    feed.check([&](const Table&, const Dataset& data) {
-      if (data.size() > 0)
-        room = std::min(room, room_for_texts(writer_.model().config, layout, data.sequences));
-    });
-    const bool fits_all = options.generate.max_new_tokens == kAsFits && !feed.comes_in_pieces();
-    if (fits_all)
-      options.generate.max_new_tokens = fitting_tokens(room);  // of all rows, not of each window
+    feed.check([](const Table&, const Dataset&) {});
     const auto open_once = [&] { open(feed.lasts(), [&] { return about(); }); };
     if (!feed.comes_in_pieces()) open_once();
     const bool shows_progress = !flags_.is_quiet && !feed.comes_in_pieces();
@@ -303,11 +291,13 @@ int generate_texts(GenerateFlags flags) {
   const BoundAdapter bound(writer.model(), writer.loaded.adapter, writer.loaded.tensors);
   if (!writer.loaded.adapter.rewrites_trunk()) warm_up(writer.model());
   const WriteOptions options = write_options(flags, writer);
+  check_generation(options.generate, writer.model().config);
   AnswerFile answers(flags, writer, bound, options);
   Totals totals;
   std::string skipped;
   if (flags.has_prompt) {
-    const Dataset data = prompts_of({prompt_example(flags.prompt, 0, "--prompt")}, flags, writer);
+    const Dataset data =
+        prompts_of({prompt_example(flags.prompt, 0, "--prompt")}, flags, writer, options.generate);
     tell_cut(data, "prompts");
     if (!flags.is_json && flags.out.empty() && flags.format.empty()) {
       stream_answer(data, writer, bound, options, totals);
@@ -320,7 +310,7 @@ int generate_texts(GenerateFlags flags) {
                   .cut_name = "prompts",
                   .verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal},
                  flags.rows, writer.task, [&](std::vector<Example> examples) {
-                   return prompts_of(std::move(examples), flags, writer);
+                   return prompts_of(std::move(examples), flags, writer, options.generate);
                  });
     answers.answer(feed, totals);
     skipped = feed.skipped_text();
@@ -360,7 +350,7 @@ void add_generate(CLI::App& app, Action& action) {
   add_written_rows(
       *command, flags->out, flags->format,
       "write answers to this file (.jsonl, .json, .csv or .tsv) instead of the terminal");
-  add_max_length(*command, flags->max_length);
+  add_max_length(*command, flags->max_length, "what the model serves; of --prompt always that");
   command->add_flag("--json", flags->is_json, "show the answer to --prompt as a JSON line");
   command->add_flag("--show-prompt", flags->shows_prompt, "also put prompts into JSON lines");
   add_precision(*command, flags->precision);

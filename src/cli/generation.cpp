@@ -50,12 +50,6 @@ void add_number(CLI::App& command, GenerationRequest& flags, const char* setting
   add_flag_of<double>(command, flags, setting, Node::number);
 }
 
-Node id_list(std::vector<int64_t> ids) {
-  std::vector<Node> items;
-  for (const int64_t id : ids) items.push_back(Node::integer(id));
-  return Node::list(std::move(items));
-}
-
 }  // namespace
 
 void add_generation(CLI::App& command, GenerationRequest& flags) {
@@ -69,7 +63,8 @@ void add_generation(CLI::App& command, GenerationRequest& flags) {
   add_flag_of<std::string>(command, flags, "no_repeat_ngram_in", Node::text)
       ->check(CLI::IsMember(words_of(kNgramsOf)));
   add_integer(command, flags, "encoder_no_repeat_ngram");
-  add_flag_of<std::vector<int64_t>>(command, flags, "end_ids", id_list);
+  add_flag_of<std::vector<int64_t>>(command, flags, "end_ids",
+                                    [](std::vector<int64_t> ids) { return Node::integers(ids); });
   command.add_option("--seed", flags.seed, "draws the tokens (default 0)")
       ->check(not_negative())
       ->group(kGenerationGroup);

@@ -16,6 +16,7 @@
 #include "data/propose.h"
 #include "data/row_writer.h"
 #include "feed/dataset.h"
+#include "infer/records.h"
 #include "model/language_batch.h"
 
 namespace graft {
@@ -72,20 +73,19 @@ class Printer {
     const Sequence& sequence = data_.sequences[i];
     std::vector<Node> is_target;
     for (const bool each : targets_of(sequence)) is_target.push_back(Node::boolean(each));
-    Node row = Node::map(
-        {{"id", example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text)},
-         {"ids", ids_node(sequence.ids)},
-         {"tokens", tokens_node(sequence.ids)},
-         {"is_target", Node::list(std::move(is_target))}});
+    Node row = Node::map({{"id", id_node(example)},
+                          {"ids", Node::integers(sequence.ids)},
+                          {"tokens", tokens_node(sequence.ids)},
+                          {"is_target", Node::list(std::move(is_target))}});
     if (const CutRow* cut = cut_of(data_, static_cast<int64_t>(i)))
       row["cut"] = Node::integer(cut->tokens);
     if (!sequence.target_ids().empty()) {
-      row["target_ids"] = ids_node(sequence.target_ids());
+      row["target_ids"] = Node::integers(sequence.target_ids());
       row["target_tokens"] = tokens_node(sequence.target_ids());
     }
     if (!data_.options.empty()) {
       std::vector<Node> options;
-      for (const Ids& option : data_.options[i]) options.push_back(ids_node(option));
+      for (const Ids& option : data_.options[i]) options.push_back(Node::integers(option));
       row["options"] = Node::list(std::move(options));
       row["label"] =
           example.label ? Node::integer(static_cast<int64_t>(*example.label)) : Node::null();
@@ -191,12 +191,6 @@ class Printer {
       std::printf("  %s option %zu:", is_right ? "*" : " ", i);
       print_tokens(options[i], std::vector<bool>(options[i].size(), true), {});
     }
-  }
-
-  Node ids_node(const Ids& ids) const {
-    std::vector<Node> list;
-    for (const int64_t id : ids) list.push_back(Node::integer(id));
-    return Node::list(std::move(list));
   }
 
   Node tokens_node(const Ids& ids) const {

@@ -28,9 +28,20 @@ struct MergeFlags {
   int64_t probes = 64;
 };
 
+// A cloze chooses at a mask: here in the middle of each.
+std::vector<Sequence> made_up_rows(const MergeFlags& flags, const LoadedAdapter& loaded,
+                                   const ModelConfig& config) {
+  std::vector<Sequence> probes = made_up_probes(config, flags.probes);
+  const std::optional<Task>& task = loaded.adapter.task();
+  if (!task || task->cloze() == nullptr) return probes;
+  const auto words = mask_words(*task, load_model_text(flags.model), config);
+  for (Sequence& probe : probes) probe.asked = Mask{std::ssize(probe.ids) / 2, words};
+  return probes;
+}
+
 std::vector<Sequence> read_probes(const MergeFlags& flags, const LoadedAdapter& loaded,
                                   const ModelConfig& config) {
-  if (flags.data.empty()) return made_up_probes(config, flags.probes);
+  if (flags.data.empty()) return made_up_rows(flags, loaded, config);
   if (!loaded.adapter.task())
     throw InputError(
         "--data: the adapter has no task that would say which columns to read; leave --data out");

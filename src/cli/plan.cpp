@@ -30,7 +30,8 @@ struct PlanFlags {
   Precision precision = Precision::kFloat32;
   std::vector<std::string> settings;
   int64_t batch_size = 0, length = 32, target_length = 0, rows = 0,
-          threads = 0;  // batch_size 0: that of the settings
+          threads = 0;     // batch_size 0: that of the settings
+  int64_t accumulate = 1;  // batches of a step, of the settings
   bool no_timing = false, saves_memory = false;
 };
 
@@ -40,6 +41,9 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task,
                       const PlanFlags& flags) {
   const ModelConfig& config = model->config;
   const auto words = std::make_shared<const std::vector<int64_t>>(task.labels().size(), 0);
+  int64_t embedding = 0;
+  for (const Adapter::Part& part : adapter->parts())
+    embedding = std::max(embedding, part.spec().traits.embedding);
   RunInputs out;
   const auto train = std::make_shared<Dataset>();
   out.config = std::move(settings);
@@ -56,6 +60,7 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task,
     if (config.end_id >= 0)
       sequence.ids.back() = config.end_id;  // where encoder-decoder classifiers read
     sequence.type_ids.assign(sequence.ids.size(), 0);
+    sequence.embedding.assign(static_cast<size_t>(embedding), 1.0F);
     if (task.cloze() != nullptr) sequence.asked = Mask{0, words};
     train->examples.emplace_back().label = 0.0;
   }
@@ -64,7 +69,16 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task,
   return out;
 }
 
-// Median seconds of a step of the run, all of its rows one batch, after two warm-up steps.
+// A pass needs positions for the tokens beside the adapter's own rows, which counting does not.
+void check_timed_length(const PlanFlags& flags, const ModelConfig& config, const Adapter& adapter) {
+  const int64_t left = positions_for_tokens(config, adapter.layout());
+  if (flags.length <= left) return;
+  throw InputError("--length: this model serves at most " + std::to_string(left) +
+                   " tokens beside the rows of the adapter's prompt or prefix, found " +
+                   std::to_string(flags.length) + "; give fewer, or --no-timing");
+}
+
+// Median seconds of a pass over one batch of the run, all of its rows, after two that warm up.
 double calibrate(const RunInputs& inputs) {
   constexpr int kWarmup = 2, kTimed = 5;
   NamedTensors tensors = inputs.adapter->init(inputs.model->weights, {});
@@ -205,8 +219,9 @@ void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, i
   if (step_seconds > 0) {
     std::fprintf(
         out, "measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
-        count_text(static_cast<int64_t>(static_cast<double>(flags.batch_size * flags.length) /
-                                        step_seconds))
+        count_text(static_cast<int64_t>(
+                       static_cast<double>(flags.accumulate * flags.batch_size * flags.length) /
+                       step_seconds))
             .c_str());
   }
 }
@@ -230,6 +245,7 @@ int plan(PlanFlags flags) {
   AdapterPreset preset = load_preset(flags.adapter, share());
   const RunConfig settings = settings_of(preset);
   if (flags.batch_size == 0) flags.batch_size = settings.batch_size;
+  flags.accumulate = settings.accumulate;
   // What a decoder is to answer with, the task says: without one it answers in words.
   std::optional<Task> task;
   if (!flags.task.empty() || !config.has_decoder())
@@ -274,11 +290,13 @@ int plan(PlanFlags flags) {
   const bool has_weights =
       !is_file && (std::filesystem::exists(given / "model.safetensors") ||
                    std::filesystem::exists(given / "model.safetensors.index.json"));
-  const double step_seconds =
-      has_weights && adapter->head() != nullptr && !flags.no_timing
-          ? calibrate(made_up_run(load_model(given, shape.precision, ignored), *task, adapter,
-                                  settings, flags))
-          : 0;
+  double step_seconds = 0;
+  if (has_weights && adapter->head() != nullptr && !flags.no_timing) {
+    check_timed_length(flags, config, *adapter);
+    const RunInputs run_inputs =
+        made_up_run(load_model(given, shape.precision, ignored), *task, adapter, settings, flags);
+    step_seconds = static_cast<double>(flags.accumulate) * calibrate(run_inputs);
+  }
   const RunLength run_length = length_of(settings, adapter->head() == nullptr, flags);
   Node node = plan_node(made, step_seconds, shape.passes, flags);
   put_length(run_length, step_seconds, node);

@@ -20,10 +20,6 @@ namespace graft {
 
 namespace {
 
-// Rows that are answered before the first of them is written; among them lengths are sorted, and
-// --resume goes on behind them.
-constexpr int64_t kWindow = 1024;
-
 struct PredictFlags {
   SubjectFlags subject;
   RowFlags rows;
@@ -43,7 +39,6 @@ class Predictor {
         bound_(asked),
         feed_({.data = flags.subject.data,
                .use = flags.only_errors ? LabelUse::kRequired : LabelUse::kOptional,
-               .window = kWindow,
                .verbosity = flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal},
               flags.rows, asked.task(), [this](std::vector<Example> examples) {
                 asked_.check_rows(examples);

@@ -34,10 +34,6 @@ OwnColumns own_columns(const Task& task, bool has_samples) {
   return own;
 }
 
-bool is_flat(TableFormat format) {
-  return format == TableFormat::kCsv || format == TableFormat::kTsv;
-}
-
 Node own_of(const Example& example) {
   Node own = Node::map({{"id", id_node(example)}, {"text", Node::text(example.text)}});
   if (const std::string* second = example.second()) own["second"] = Node::text(*second);
@@ -74,7 +70,7 @@ PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task&
     const bool is_own = std::find(own_.begin(), own_.end(), name) != own_.end();
     if (!is_own) column.input = name.starts_with(kInput) ? name.substr(kInput.size()) : name;
     const bool is_by_label = name == "probabilities" || name == "variances";
-    if (is_own && is_by_label && is_flat(format)) column.keys = task.labels();
+    if (is_own && is_by_label && is_delimited(format)) column.keys = task.labels();
     columns_.push_back(std::move(column));
   }
 }

@@ -42,9 +42,7 @@ void put_classes(const std::vector<std::string>& labels, const ClassReport& repo
     for (auto& member : scores_node(report.classes[k]).members)
       scores.members.push_back(std::move(member));
     classes.push_back(std::move(scores));
-    std::vector<Node> counts;
-    for (const int64_t count : report.confusion[k]) counts.push_back(Node::integer(count));
-    confusion.push_back(Node::list(std::move(counts)));
+    confusion.push_back(Node::integers(report.confusion[k]));
   }
   out["classes"] = Node::list(std::move(classes));
   out["macro"] = scores_node(report.macro);

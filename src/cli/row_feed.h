@@ -48,7 +48,9 @@ class RowFeed {
   struct Options {
     std::string data;  // --data
     LabelUse use = LabelUse::kOptional;
-    int64_t window = 1024;  // rows that are encoded at once
+    // Rows that are encoded, answered and written at once: among them lengths are sorted, and
+    // --resume goes on behind them.
+    int64_t window = 1024;
     // What notes on rows cut to max_length call the rows; empty: the caller tells them.
     std::string cut_name = "data";
     Verbosity verbosity = Verbosity::kQuiet;  // of check(), which may take a while

@@ -12,11 +12,8 @@ namespace graft {
 namespace {
 
 Node options_of(const StateFlags& flags) {
-  std::vector<Node> sites, layers;
-  for (const std::string& site : flags.sites) sites.push_back(Node::text(site));
-  for (const int64_t layer : flags.layers) layers.push_back(Node::integer(layer));
-  return Node::map({{"sites", Node::list(std::move(sites))},
-                    {"layers", Node::list(std::move(layers))},
+  return Node::map({{"sites", Node::texts(flags.sites)},
+                    {"layers", Node::integers(flags.layers)},
                     {"positions", Node::text(flags.positions)}});
 }
 

@@ -2,9 +2,11 @@
 //
 // Turner et al. 2023 (arXiv:2308.10248), activation addition: h' = h + c (h+ - h-) at every token;
 // over contrast pairs Rimsky et al. 2024 (arXiv:2312.06681): the mean of h+ less that of h-.
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 
 #include "base/error.h"
@@ -50,11 +52,17 @@ at::Tensor mean_of(const States& states, int64_t label) {
 }
 
 int steer(const SteerFlags& flags) {
+  if (!std::isfinite(flags.strength))
+    throw InputError("--strength: expected a number, found " + std::to_string(flags.strength));
   check_free_for_adapter(flags.out);
   const States states = read_states(flags.states, LabelUse::kRequired);
   const int64_t towards = label_of("--towards", states.task, flags.towards),
                 from = label_of("--from", states.task, flags.from);
   const at::Tensor step = (mean_of(states, towards) - mean_of(states, from)) * flags.strength;
+  if (!at::isfinite(step).all().item<bool>())
+    throw InputError(
+        "--strength: the shifts are not finite numbers; give a smaller one, and see whether model "
+        "or adapter are damaged");
   std::vector<Node> names;
   for (const Site& site : states.sites) names.push_back(Node::text(site.name));
   const Node definition = Node::map(

@@ -94,7 +94,7 @@ void check_records(const AskedSubject& asked, const SubjectFlags& flags, const s
   throw InputError(
       "--records: " +
       (flags.adapter.empty() ? "the bare model" : "the adapter in '" + flags.adapter + "'") +
-      " has neither a gate nor a router, so nothing to record; leave it out");
+      " has no gate, no router and no collect, so nothing to record; leave it out");
 }
 
 void add_subject(CLI::App& command, SubjectFlags& flags) {

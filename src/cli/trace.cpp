@@ -1,6 +1,7 @@
 // graft trace: what the model computes on one text, as a safetensors file to compare with other
 // software.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
@@ -68,6 +69,21 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   return sequence;
 }
 
+// Where an adapter that answers by a cloze chooses a word: the one mask of the text.
+Mask mask_of(const Sequence& sequence, const Task& task, const TraceFlags& flags,
+             const ModelConfig& config) {
+  const ModelText text = load_model_text(flags.model);
+  const std::string token = text.mask_token();
+  const int64_t id = text.tokenizer->token_to_id(token).value();
+  const auto count = std::count(sequence.ids.begin(), sequence.ids.end(), id);
+  if (count != 1)
+    throw InputError(std::string(flags.ids.empty() ? "--text" : "--ids") + ": expected one " +
+                     token + ", where the adapter's cloze chooses a word, found " +
+                     std::to_string(count));
+  return {std::find(sequence.ids.begin(), sequence.ids.end(), id) - sequence.ids.begin(),
+          mask_words(task, text, config)};
+}
+
 // What the encoder-decoder's decoder reads: the ids given, or its start token alone. Nothing for
 // other models, and under a head, whose decoder reads the text itself.
 std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig& config,
@@ -88,6 +104,9 @@ std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig&
   sequence.ids =
       flags.target_ids.empty() ? std::vector<int64_t>{config.decoder_start_id} : flags.target_ids;
   check_length("--target-ids", sequence, config);
+  std::vector<bool> is_target(sequence.ids.size(), true);
+  is_target.front() = false;  // the start token is all of the decoder's prompt, as in training
+  sequence.asked = TargetMarks{std::move(is_target)};
   return sequence;
 }
 
@@ -131,11 +150,13 @@ int trace(const TraceFlags& flags) {
   const auto model =
       load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
   const ModelConfig& config = model->config;
-  const Sequence sequence = read_sequence(flags, *model);
+  Sequence sequence = read_sequence(flags, *model);
   check_length(flags.ids.empty() ? "--text" : "--ids", sequence, config);
   std::optional<LoadedAdapter> loaded;
   if (!flags.adapter.empty()) loaded = load_adapter(flags.adapter, *model);
   const bool has_head = loaded && loaded->adapter.head() != nullptr;
+  if (loaded && has_head && loaded->adapter.task()->cloze() != nullptr)
+    sequence.asked = mask_of(sequence, *loaded->adapter.task(), flags, config);
   const std::optional<Sequence> targets = read_targets(flags, config, has_head);
   const EditTarget target{config, model->sites};
   const Adapter bare = Adapter::none(target);

@@ -98,7 +98,7 @@ void print_summary(const RunConfig& config, TaskKind kind) {
       if (name == "majority")
         std::printf("  always %s:%s\n", quote(value.find("label")->scalar).c_str(),
                     numbers_text(value).c_str());
-      else
+      else if (name != "calibration")
         std::printf("  %s: %s\n", name.c_str(),
                     to_json(value, -1).c_str());  // of a task of its own
     }

@@ -47,6 +47,17 @@ bool BoundTemplate::lacks_cell(size_t row) const {
   });
 }
 
+bool BoundTemplate::is_blank(size_t row) const {
+  bool has_cell = false;
+  for (const Place& place : places_) {
+    if (place.piece->column.empty()) continue;
+    has_cell = true;
+    if (!is_absent(*table_, row, place.column) && !table_->rows[row].cells[place.column].empty())
+      return false;
+  }
+  return has_cell;
+}
+
 std::string BoundTemplate::filtered(size_t row, const Place& place) const {
   const bool is_number = table_->rows[row].kind(place.column) == CellKind::kNumber;
   const std::string& cell =

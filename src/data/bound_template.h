@@ -1,5 +1,5 @@
-// Inside src/data: templates and prompts whose places are columns of a table, which must outlive
-// them, as must what they are made of.
+// Templates and prompts whose places are columns of a table, which must outlive them, as must what
+// they are made of. Internal to src/data.
 #pragma once
 
 #include <optional>
@@ -24,7 +24,9 @@ class BoundTemplate {
   std::string at(size_t row) const;
   // The column, where the text of a row is one cell as it stands.
   std::optional<size_t> only_column() const;
+  // Whether one of its cells is absent; whether none of them says anything.
   bool lacks_cell(size_t row) const;
+  bool is_blank(size_t row) const;
 
  private:
   struct Place {

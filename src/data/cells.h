@@ -1,5 +1,5 @@
-// Inside src/data: cells of a table, with messages that name their place, and what fills examples
-// from them.
+// Cells of a table, with messages that name their place, and what fills examples from them.
+// Internal to src/data.
 #pragma once
 
 #include <functional>

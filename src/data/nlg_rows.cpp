@@ -101,7 +101,8 @@ Table parse_e2e(std::string_view text, const std::string& source) {
 }
 
 // {"entries": [{"1": {...}}, ...]}: a row for each lexicalisation marked good; an entry without any
-// lexicalisation, as in a test file to be written, is a row whose target is missing.
+// lexicalisation, as in a test file to be written, is a row whose target is missing. One that has
+// some, none of them good, is no row, as in released code: the published files hold such.
 Table parse_webnlg(std::string_view text, const std::string& source) {
   Table table = table_of(source, "category");
   const Node root = parse_json(text, source);
@@ -130,7 +131,8 @@ Table parse_webnlg(std::string_view text, const std::string& source) {
 }
 
 // [{"tripleset": [[subject, relation, object], ...], "annotations": [{"text", "source"}, ...]},
-// ...]: a row for each annotation; the relation in small letters.
+// ...]: a row for each annotation; the relation in small letters. An entry without any is a row
+// whose target is missing.
 Table parse_dart(std::string_view text, const std::string& source) {
   Table table = table_of(source, "source");
   const Node root = parse_json(text, source);
@@ -143,13 +145,16 @@ Table parse_dart(std::string_view text, const std::string& source) {
       add_triple(input, text_of(source, triple.items[0]),
                  lower_text(text_of(source, triple.items[1])), text_of(source, triple.items[2]));
     }
-    for (const Node& annotation :
-         items_of(source, member(source, entry, "annotations"), "a list of texts")) {
+    const Node& annotations = member(source, entry, "annotations");
+    for (const Node& annotation : items_of(source, annotations, "a list of texts")) {
       table.rows.push_back({{input, text_of(source, member(source, annotation, "text")),
                              text_of(source, member(source, annotation, "source"))},
                             {},
                             annotation.line});
     }
+    if (annotations.items.empty())
+      table.rows.push_back(
+          {{input, "", ""}, {CellKind::kText, CellKind::kMissing, CellKind::kMissing}, entry.line});
   }
   finish(table);
   return table;

@@ -1,9 +1,9 @@
 #include "data/reader.h"
 
 #include <algorithm>
-#include <cctype>
 #include <nlohmann/json.hpp>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "base/gzip.h"
 #include "base/output_file.h"
@@ -34,12 +34,7 @@ std::string json_row(const Table& table, const Row& row) {
 
 namespace detail {
 
-std::string lower_extension(const Path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return extension;
-}
+std::string lower_extension(const Path& path) { return lower_ascii(path.extension().string()); }
 
 std::string place(const Origin& origin, std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
@@ -50,10 +45,7 @@ std::string place(const Origin& origin, std::string_view text, size_t offset) {
          std::to_string(before.size() - line_start + 1) + ": ";
 }
 
-bool has_lines(TableFormat format) {
-  return format == TableFormat::kJsonl || format == TableFormat::kCsv ||
-         format == TableFormat::kTsv;
-}
+bool has_lines(TableFormat format) { return format == TableFormat::kJsonl || is_delimited(format); }
 
 void check_text(std::string_view text, size_t begin, size_t end, const Origin& origin) {
   for (size_t i = begin; i < end;) {
@@ -146,9 +138,7 @@ Table parse_table(std::string_view text, TableFormat format, const std::string& 
 }
 
 std::string write_table(const Table& table, TableFormat format) {
-  ensure(
-      format == TableFormat::kTsv || format == TableFormat::kCsv || format == TableFormat::kJsonl,
-      "write_table writes TSV, CSV and JSONL");
+  ensure(detail::has_lines(format), "write_table writes TSV, CSV and JSONL");
   std::string out;
   if (format == TableFormat::kJsonl) {
     for (const Row& row : table.rows) out += json_row(table, row);

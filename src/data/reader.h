@@ -48,6 +48,11 @@ enum class CellKind : uint8_t {
   kTree,     // JSON: a list or an object, as compact JSON
 };
 
+// TSV and CSV: cells are texts, and a header may name them.
+constexpr bool is_delimited(TableFormat format) {
+  return format == TableFormat::kTsv || format == TableFormat::kCsv;
+}
+
 struct Row {
   std::vector<std::string> cells;  // one a column
   std::vector<CellKind> kinds;     // one a column; empty when all are kText

@@ -1,10 +1,8 @@
 #include "data/row_writer.h"
 
-#include <algorithm>
-#include <cctype>
-
 #include "base/error.h"
 #include "base/spelling.h"
+#include "data/rows.h"
 
 namespace graft {
 
@@ -12,10 +10,6 @@ namespace {
 
 constexpr TableFormat kRowFormats[] = {TableFormat::kJsonl, TableFormat::kJson, TableFormat::kCsv,
                                        TableFormat::kTsv};
-
-bool is_delimited(TableFormat format) {
-  return format == TableFormat::kCsv || format == TableFormat::kTsv;
-}
 
 std::string cell_of(const Node& value) {
   switch (value.kind) {
@@ -42,9 +36,7 @@ TableFormat row_format(const std::string& name) { return value_of(kTableFormats,
 
 TableFormat row_format_of(const Path& path, const std::string& flag) {
   if (named_descriptor(path)) return TableFormat::kJsonl;
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string extension = detail::lower_extension(path);
   for (const TableFormat format : kRowFormats) {
     if (extension == std::string(".") + word_of(kTableFormats, format)) return format;
   }

@@ -1,4 +1,5 @@
-// Inside src/data: the parsers behind parse_table, one a family of formats, and what they share.
+// The parsers behind parse_table, one a family of formats, and what they share.
+// Internal to src/data.
 #pragma once
 
 #include <string>

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <set>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "base/options.h"
 #include "base/printable.h"
@@ -30,7 +31,7 @@ std::string plain_name(std::string_view name) {
   std::string out;
   for (const char c : name) {
     if (c == '-' || c == '_' || c == ' ') continue;
-    out += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    out += lower_ascii(c);
   }
   return out;
 }
@@ -49,11 +50,6 @@ Task short_form(const std::string& form) {
                      "; the short form is text:LABEL,LABEL, for instance text:ham,spam");
   }
   return plain_task(labels);
-}
-
-std::optional<std::string> optional_text(Options& options, std::string_view key) {
-  if (!options.has(key)) return std::nullopt;
-  return options.text(key, std::nullopt);
 }
 
 void read_labels(Options& options, Classification& task) {
@@ -209,7 +205,7 @@ Question read_prompted(Options& options, TaskKind of) {
           "a " + kind + " has prompt and target instead; remove it, or set kind: classification");
   }
   Question task = detail::read_question<Question>(options);
-  task.group_column = optional_text(options, "group");
+  task.group_column = detail::optional_text(options, "group");
   task.max_target_length = options.integer("max_target_length", 0, 0, kMostTargetTokens);
   if (task.max_target_length > 0 && task.chat != "none")
     options.fault("max_target_length",
@@ -265,9 +261,9 @@ Task parse_task(const Node& node, const std::string& source) {
   Task task;
   task.name = options.text("name", std::nullopt);
   const TaskKind kind = options.choice("kind", TaskKind::kClassification, kTaskKinds);
-  task.id_column = optional_text(options, "id");
-  task.embedding_column = optional_text(options, "embedding");
-  task.subspace_column = optional_text(options, "subspace");
+  task.id_column = detail::optional_text(options, "id");
+  task.embedding_column = detail::optional_text(options, "embedding");
+  task.subspace_column = detail::optional_text(options, "subspace");
   task.question = read_question(options, kind);
   task.truncation_side =
       options.choice("truncation_side", TruncationSide::kRight, kTruncationSides);

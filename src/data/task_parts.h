@@ -1,8 +1,9 @@
-// Inside src/data: the parts of a task file that task.cpp leaves to text_task.cpp.
+// The parts of a task file that task.cpp leaves to text_task.cpp. Internal to src/data.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,9 @@
 #include "data/task.h"
 
 namespace graft::detail {
+
+// The text at `key`, where there is one.
+std::optional<std::string> optional_text(Options& options, std::string_view key);
 
 // A column's name or a template at `key`, which must be there; else a fault and an empty one.
 Template column_or_template_at(Options& options, std::string_view key);

@@ -1,5 +1,6 @@
 // Rows of a table as examples with a prompt: generation, choice, cloze.
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <iterator>
 #include <memory>
@@ -72,13 +73,14 @@ class GenerationRows {
   void fill(size_t row, Example& example) const {
     auto& own = example.row.emplace<GenerationRow>();
     own.group = group_of(table_, row, task_);
-    if (answer_ && (use_ == LabelUse::kRequired || !answer_->lacks_cell(row)))
-      own.answer = answer_of(*answer_, row, task_);
+    if (is_given(answer_, row)) own.answer = answer_of(*answer_, row, task_);
     if (messages_ && !is_absent(table_, row, *messages_))
       fill_chat(row, turns_cell(table_, row, *messages_), *messages_, own);
     else if (const auto list = prompt_list(row)) fill_lists(row, *list, own);
     else fill_prompt(row, example);
-    if (references_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *references_))) {
+    const bool has_references = references_ && !is_absent(table_, row, *references_) &&
+                                !table_.rows[row].cells[*references_].empty();
+    if (references_ && (use_ == LabelUse::kRequired || has_references)) {
       own.references = texts_cell(table_, row, *references_);
       if (own.references.empty())
         throw InputError(cell_at(table_, row, *references_) +
@@ -90,6 +92,11 @@ class GenerationRows {
   std::optional<size_t> column(const std::string& name, const std::string& purpose,
                                bool is_needed) const {
     return is_needed ? table_.column(name, purpose) : table_.find_column(name);
+  }
+
+  // Of what may be left out: whether it is to be read. A cell of CSV that says nothing is empty.
+  bool is_given(const std::optional<BoundTemplate>& text, size_t row) const {
+    return text && (use_ == LabelUse::kRequired || !(text->lacks_cell(row) || text->is_blank(row)));
   }
 
   // `column`: where the last turn stands.
@@ -126,7 +133,7 @@ class GenerationRows {
       if (turn.role == "assistant")
         turn.is_learnt = turn.is_learnt && task_.at<Generation>().loss == LossOn::kAll;
     }
-    if (target_ && (use_ == LabelUse::kRequired || !target_->lacks_cell(row))) {
+    if (is_given(target_, row)) {
       const std::optional<size_t> target = target_->only_column();
       if (target && table_.rows[row].kind(*target) == CellKind::kTree) {
         const std::vector<Turn> answer = turns_cell(table_, row, *target);
@@ -146,8 +153,7 @@ class GenerationRows {
                        kind_shown(table_.rows[row].kind(*messages_)));
     auto& own = example.at<GenerationRow>();
     example.text = prompt_->render(row);
-    if (target_ && (use_ == LabelUse::kRequired || !target_->lacks_cell(row)))
-      own.target = target_->render(row);
+    if (is_given(target_, row)) own.target = target_->render(row);
     if (own.target && own.target->empty() && !own.answer)
       throw InputError(table_.at(row) + "expected a target, found an empty text");
     if (own.target) own.references = {*own.target};
@@ -206,7 +212,7 @@ class ChoiceRows {
     if (!options_) return out;
     if (source.separator.empty()) return texts_cell(table_, row, *options_);
     const std::string& cell = text_cell(table_, row, *options_);
-    const size_t at = cell.rfind(source.after);
+    const size_t at = source.after.empty() ? 0 : cell.rfind(source.after);
     if (at == std::string::npos)
       throw InputError(cell_at(table_, row, *options_) + "expected options after " +
                        quote(source.after) + ", found none");
@@ -311,15 +317,32 @@ Filler cloze_filler(const Table& table, const Task& task) {
 
 }  // namespace detail
 
+namespace {
+
+// What a row asks: its prompt, and what acts on it beside.
+std::string prompt_key(const Example& example) {
+  const std::vector<Turn>& turns = example.at<GenerationRow>().turns;
+  const bool is_answered = !turns.empty() && turns.back().role == "assistant";
+  const size_t asked = is_answered ? turns.size() - 1 : turns.size();
+  std::string key = example.text;
+  for (size_t i = 0; i < asked; ++i) ((key += '\0') += turns[i].role + '\0') += turns[i].content;
+  key += '\0';
+  for (const int64_t row : example.subspace) (key += '\0') += std::to_string(row);
+  key += '\0';
+  for (const float number : example.embedding)
+    (key += '\0') += std::to_string(std::bit_cast<uint32_t>(number));
+  return key;
+}
+
+}  // namespace
+
 std::vector<Example> join_references(std::vector<Example> examples, const Task& task) {
   const auto* generation = task.find<Generation>();
   if (generation == nullptr || !generation->group_references) return examples;
   std::vector<Example> joined;
   std::unordered_map<std::string, size_t> places;
   for (Example& example : examples) {
-    std::string prompt = example.text;  // and what acts on it
-    for (const int64_t row : example.subspace) (prompt += '\0') += std::to_string(row);
-    const auto [place, is_new] = places.try_emplace(std::move(prompt), joined.size());
+    const auto [place, is_new] = places.try_emplace(prompt_key(example), joined.size());
     if (is_new) {
       joined.push_back(std::move(example));
       continue;

@@ -32,11 +32,6 @@ constexpr Name<OptionScore> kOptionScores[] = {{OptionScore::kSum, "sum"},
 constexpr Name<TargetForm> kTargetForms[] = {
     {TargetForm::kByCell, "cell"}, {TargetForm::kIndex, "index"}, {TargetForm::kText, "text"}};
 
-std::optional<std::string> optional_text(Options& options, std::string_view key) {
-  if (!options.has(key)) return std::nullopt;
-  return options.text(key, std::nullopt);
-}
-
 // The template at `key`, or an empty one and a fault.
 template <typename Parse>
 Template template_at(Options& options, std::string_view key, const Parse& parse) {
@@ -202,6 +197,11 @@ void write_choice(Node& node, const Choice& choice) {
 }
 
 }  // namespace
+
+std::optional<std::string> optional_text(Options& options, std::string_view key) {
+  if (!options.has(key)) return std::nullopt;
+  return options.text(key, std::nullopt);
+}
 
 Template column_or_template_at(Options& options, std::string_view key) {
   return template_at(options, key, column_or_template);

@@ -269,11 +269,6 @@ Weights Adapter::rewritten(const AdapterTensors& derived, const Weights& weights
   return replaced.empty() ? weights : weights.with(std::move(replaced));
 }
 
-bool Adapter::acts_in_forward() const {
-  return std::any_of(parts_.begin(), parts_.end(),
-                     [](const Part& part) { return !part.spec().sites.empty(); });
-}
-
 Adapter Adapter::none(const EditTarget& target, const std::optional<Task>& task) {
   return {Node::map(), "no adapter", target, task};
 }

@@ -66,7 +66,6 @@ class Adapter {
   void check_subspaces(const std::vector<Example>& examples) const;
   Weights rewritten(const AdapterTensors& derived,
                     const Weights& weights) const;  // with the edits that rewrite in every step
-  bool acts_in_forward() const;                     // some part changes activations
   bool changes(const Site& site) const;             // some part acts at it
   bool rewrites_trunk() const;  // some part replaces the trunk's tensors in every step
 

@@ -1,6 +1,9 @@
 #include "edit/average.h"
 
+#include <cmath>
+
 #include "base/error.h"
+#include "base/spelling.h"
 
 namespace graft {
 
@@ -37,6 +40,17 @@ Tensor weighted_sum(const std::vector<Tensor>& tensors, const std::vector<double
   return sum.to(at::kFloat);
 }
 
+// Shares of their sum must be numbers.
+void check_weights(const std::vector<double>& weights) {
+  double sum = 0;
+  for (const double weight : weights) {
+    sum += weight;
+    if (!std::isfinite(sum))
+      throw InputError(option_name("weights") + ": expected numbers with a finite sum, found " +
+                       std::to_string(weight));
+  }
+}
+
 void check_alike(const std::vector<LoadedAdapter>& adapters,
                  const std::vector<std::string>& names) {
   const LoadedAdapter& first = adapters.front();
@@ -60,6 +74,7 @@ NamedTensors average_adapters(const std::vector<LoadedAdapter>& adapters,
                               const std::vector<std::string>& names) {
   ensure(!adapters.empty() && adapters.size() == weights.size() && adapters.size() == names.size(),
          "a weight and a name per adapter");
+  check_weights(weights);
   check_alike(adapters, names);
   double sum = 0;
   for (const double weight : weights) sum += weight;

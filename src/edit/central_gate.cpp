@@ -93,6 +93,10 @@ class CentralGate final : public Combinator {
     return out;
   }
 
+  std::vector<std::string> gates() const override {
+    return gates_before(spec_, Combinator::gates());
+  }
+
  protected:
   Node describe_options() const override {
     Node options = Node::map({{"kind", Node::text("central")}});
@@ -119,7 +123,7 @@ class CentralGate final : public Combinator {
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child,
                    const Context& context) const {
     const auto k = static_cast<int64_t>(child);
-    if (const std::optional<double> value = forced_gate(inside(context, child), view.site))
+    if (const std::optional<double> value = forced_gate(context, view.site))
       return at::full({view.lane.num_sequences, 1}, *value, at::kFloat);
     return cached(context.memory, {.edit = this, .expert = context.expert, .site = view.site.index},
                   [&] {

@@ -130,6 +130,15 @@ TensorList Combinator::averaged(const Params& stored) const {
   return out;
 }
 
+std::vector<std::string> Combinator::gates() const {
+  std::vector<std::string> out;
+  for (size_t k = 0; k < children_.size(); ++k) {
+    for (const std::string& name : children_[k].edit->gates())
+      out.push_back(steps_[k] + "/" + name);
+  }
+  return out;
+}
+
 int64_t input_width(const Edit& edit, const Site& site) {
   // The edit is shown no rows of the site's widths.
   const Tensor x = at::zeros({0, site.input_width}), y = at::zeros({0, site.output_width});

@@ -28,6 +28,7 @@ class Combinator : public Edit {
   double scale(const Site& site) const override { return child_at(site).edit->scale(site); }
   std::optional<Flattened> flattened(const Params& stored) const override;
   TensorList averaged(const Params& stored) const override;
+  std::vector<std::string> gates() const override;
 
  protected:
   // `kind`: its name in YAML. The tensors of a single child have names below "of/", those of a list

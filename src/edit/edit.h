@@ -135,8 +135,8 @@ struct PrefixRows {
   SideOutputs side = {};  // as in a change
 };
 
-// A value that gates have instead of their own: those whose path and site, "0.gate/enc.3.attn.q",
-// begin with `name`; "" is every gate.
+// A value that gates have instead of their own: those whose names in records,
+// "0.gate/enc.3.attn.q.gate", begin with `name`; "" is every gate.
 struct ForcedGate {
   std::string name;
   double value = 0;
@@ -236,6 +236,9 @@ class Edit {
   // The stored tensors of the edit in which the experts of every stochastic mixture are averaged,
   // in the order of its params.
   virtual TensorList averaged(const Params& stored) const;
+
+  // What the gates in it are called in records, its own first: "enc.3.attn.q.gate". Default: none.
+  virtual std::vector<std::string> gates() const { return {}; }
 
  protected:
   // For constructors. Declares a tensor of one site, "<site>.<tensor>".

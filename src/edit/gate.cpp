@@ -76,11 +76,20 @@ Weight times_rows(const Weight& weight, const Tensor& rows) {
   return {weight.scale, weight.rows.defined() ? weight.rows * rows : rows};
 }
 
+std::string gate_name(const Site& site) { return site.name + ".gate"; }
+
+std::vector<std::string> gates_before(const EditSpec& own, const std::vector<std::string>& inside) {
+  std::vector<std::string> out;
+  for (const Site& site : own.sites) out.push_back(gate_name(site));
+  out.insert(out.end(), inside.begin(), inside.end());
+  return out;
+}
+
 SideOutputs gate_record(const Context& context, const Site& site, const Tensor& by_sequence) {
   if (!context.keeps_records) return {};
   const Tensor value = by_sequence.detach();
   SideOutputs side;
-  side.records.push_back({site.name + ".gate", value.size(1) == 1 ? value.squeeze(1) : value});
+  side.records.push_back({gate_name(site), value.size(1) == 1 ? value.squeeze(1) : value});
   return side;
 }
 
@@ -88,7 +97,7 @@ std::optional<double> forced_gate(const Context& context, const Site& site) {
   std::optional<double> value;
   if (context.forced_gates == nullptr) return value;
   for (const ForcedGate& gate : *context.forced_gates)
-    if (site.name.starts_with(gate.name)) value = gate.value;
+    if (gate_name(site).starts_with(gate.name)) value = gate.value;
   return value;
 }
 
@@ -194,6 +203,10 @@ class Gate final : public Combinator {
     return out;
   }
 
+  std::vector<std::string> gates() const override {
+    return gates_before(spec_, Combinator::gates());
+  }
+
  protected:
   Node describe_options() const override { return options_node(options_); }
 
@@ -264,7 +277,7 @@ class Gate final : public Combinator {
     SideOutputs side = gate_record(context, view.site, by_sequence);
     if (context.keeps_records && context.records_tokens)
       side.records.push_back(
-          token_record(view, view.site.name + ".gate",
+          token_record(view, gate_name(view.site),
                        sigmoid_exact(gate_logits(derived, gates_.at(view.site), z))));
     return side;
   }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "edit/combinator.h"
@@ -44,6 +45,12 @@ bool reads_attention_input(const Site& site);
 
 // The weight with weight.rows * rows, or with `rows` if it had none.
 Weight times_rows(const Weight& weight, const at::Tensor& rows);
+
+// What a gate is called in records: "enc.3.attn.q.gate".
+std::string gate_name(const Site& site);
+
+// Those of a gate at each site that its edit has, then those of gates inside the edit.
+std::vector<std::string> gates_before(const EditSpec& own, const std::vector<std::string>& inside);
 
 // The record of a gate's values [N, G], where records are wanted.
 SideOutputs gate_record(const Context& context, const Site& site, const at::Tensor& by_sequence);

@@ -91,6 +91,7 @@ class Interchange final : public Edit {
     for (const Site& site : spec_.sites) {
       declare_tensors(site);
       spec_.claims.push_back(options_.tokens.claim(site));
+      if (options_.source == SourceOf::kData) spec_.traits.embedding += site.output_width;
     }
     for (const Site& site : spec_.sites) tensors_[site].basis = declare_derived();
   }

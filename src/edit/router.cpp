@@ -183,6 +183,7 @@ class Router final : public Combinator {
       param.shape.insert(param.shape.begin(), options_.experts);
       if (param.use == ParamUse::kOther) param.use = ParamUse::kExpert;
     }
+    spec_.traits.embedding = std::max(spec_.traits.embedding, options_.embedding);
     // Shares of equal scales add up to one but for rounding.
     spec_.traits.identity_at_init = inner_.traits.identity_at_init && !scales_y_;
     // The balance of a sequence is over all of its tokens.
@@ -255,7 +256,8 @@ class Router final : public Combinator {
     if (options_.embedding > 0) {
       if (!view.pack.embedding.defined())
         throw InputError("a router reads an embedding of " + std::to_string(options_.embedding) +
-                         " numbers per example; the data has none");
+                         " numbers per example; the data has none: name their column in the task "
+                         "(embedding: COLUMN)");
       if (view.pack.embedding.size(1) != options_.embedding) {
         throw InputError("a router reads an embedding of " + std::to_string(options_.embedding) +
                          " numbers per example; the data's have " +

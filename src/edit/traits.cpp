@@ -32,6 +32,7 @@ Traits join(const Traits& a, const Traits& b) {
           .identity_at_init = a.identity_at_init && b.identity_at_init,
           .is_stochastic = a.is_stochastic || b.is_stochastic,
           .layout = join(a.layout, b.layout),
+          .embedding = std::max(a.embedding, b.embedding),
           .subspace = common_rows(a.subspace, b.subspace)};
 }
 

@@ -40,6 +40,8 @@ struct Traits {
   bool is_stochastic = false;
   // The rows that it needs beside the tokens: those of a prompt, or padding as in released code.
   RowLayout layout = {};
+  // How many numbers it reads of each text beside its tokens (Sequence::embedding); 0: none.
+  int64_t embedding = 0;
   // It acts in a subspace of these rows, ascending, of which a text may name some
   // (Sequence::subspace). Absent: it does not ask what a text names.
   std::optional<std::vector<int64_t>> subspace = {};

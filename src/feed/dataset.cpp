@@ -115,13 +115,35 @@ int64_t positions_for_tokens(const ModelConfig& config, const RowLayout& layout)
   return config.max_positions - layout.virtual_rows - layout.first_position;
 }
 
+namespace {
+
+// " beside the 10 rows of the adapter's prompt or prefix"; "" where it has none.
+std::string beside_rows(const RowLayout& layout) {
+  const int64_t taken = layout.virtual_rows + layout.first_position;
+  return taken == 0
+             ? ""
+             : " beside the " + std::to_string(taken) + " rows of the adapter's prompt or prefix";
+}
+
+}  // namespace
+
+void check_target_length(const Task& task, const ModelConfig& config, const RowLayout& layout,
+                         int64_t max_length) {
+  const Prompted* prompted = task.prompted();
+  if (prompted == nullptr || prompted->max_target_length == 0 || config.has_encoder()) return;
+  const int64_t left = positions_for_tokens(config, layout);
+  if (max_length <= left - prompted->max_target_length) return;
+  throw InputError("task " + quote(task.name) + ": a prompt of max_length " +
+                   std::to_string(max_length) + " and a target of max_target_length " +
+                   std::to_string(prompted->max_target_length) + " are more than the " +
+                   std::to_string(left) + " positions of this model" + beside_rows(layout) +
+                   "; give a smaller max_length");
+}
+
 int64_t resolve_max_length(int64_t max_length, const ModelConfig& config, const RowLayout& layout) {
   constexpr int64_t kUsual = 512;
-  const int64_t taken = layout.virtual_rows + layout.first_position,
-                longest = positions_for_tokens(config, layout);
-  const std::string beside = taken == 0 ? ""
-                                        : " beside the " + std::to_string(taken) +
-                                              " rows of the adapter's prompt or prefix";
+  const int64_t longest = positions_for_tokens(config, layout);
+  const std::string beside = beside_rows(layout);
   if (longest < 1)
     throw InputError("max_length: this model has " + std::to_string(config.max_positions) +
                      " positions, none of them left" + beside);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,8 @@ void check_task(const Task& task, const ModelConfig& config);
 //              is a prompt. A target that follows its prompt loses its end, first where that side
 //              is the right, else when the prompt is used up. An encoder-decoder's is cut at its
 //              end and keeps what closes it.
+//   a choice   leaves room for the longest of its options: its prompt is cut before them, in every
+//              use alike (that of a chat is not cut).
 // Throws InputError where check_task does, when the tokenizer's ids or types do not fit the model,
 // or a special token that it needs is missing; with the row's file and line where a chat's roles
 // are wrong or a cut would leave no question, no mask or no token of the target.
@@ -56,12 +59,17 @@ Dataset encode_examples(std::vector<Example> examples, const Task& task, const M
                         const ModelConfig& config, int64_t max_length,
                         TargetUse targets = TargetUse::kFollow);
 
+// The tokens that a cloze chooses among at its mask, by label. Requires: task.cloze(). Throws
+// InputError as encode_examples does.
+std::shared_ptr<const std::vector<int64_t>> mask_words(const Task& task, const ModelText& text,
+                                                       const ModelConfig& config);
+
 // Puts the rows of `part` behind those of `all`.
 void append_rows(Dataset part, Dataset& all);
 // Rows that max_length shortened, of data sets that come one after the other.
 class CutRows {
  public:
-  explicit CutRows(size_t most = 20) : most_(most) {}  // rows that are named
+  explicit CutRows(size_t most = 5) : most_(most) {}  // rows that are named
 
   void add(const Dataset& data);
   int64_t count() const { return count_; }
@@ -76,12 +84,15 @@ class CutRows {
 };
 
 // The message of one data set.
-std::string cut_message(const Dataset& data, size_t most = 20);
+std::string cut_message(const Dataset& data, size_t most = 5);
 // The cut of a row; null where it is whole.
 const CutRow* cut_of(const Dataset& data, int64_t row);
 
 // Indices of the sequences, the longest first.
 std::vector<int64_t> longest_first(const std::vector<Sequence>& sequences);
+
+// Tokens of a pass that learns nothing, where nobody says otherwise.
+inline constexpr int64_t kPassBudget = 4096;
 
 // The rows that pass together: in that order, as many as have costs of `token_budget` in all, and
 // one at least.
@@ -92,6 +103,11 @@ std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& se
 // Positions of the model that are left for a text's tokens beside the rows of `layout`; may be none
 // or negative.
 int64_t positions_for_tokens(const ModelConfig& config, const RowLayout& layout);
+
+// Throws InputError where a task whose targets have a limit of their own, max_target_length, is
+// read by a decoder that has no positions left for them behind a prompt of max_length.
+void check_target_length(const Task& task, const ModelConfig& config, const RowLayout& layout,
+                         int64_t max_length);
 
 // max_length if positive, else the model's longest, at most 512, less the positions that `layout`
 // takes for itself. Throws InputError when it is beyond what the model serves.

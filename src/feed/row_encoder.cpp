@@ -84,36 +84,10 @@ void RowEncoder::set_text(const Prompted& prompted, LossOn loss) {
   if (chat_ != nullptr && is_encoder_decoder_)
     throw InputError("task " + quote(task_.name) + ": chat is for decoders; a " +
                      config_.model_type + " model reads prompt and target apart");
-  if (max_target_length_ > 0 && !is_encoder_decoder_ &&
-      max_length_ > config_.max_positions - max_target_length_) {
-    throw InputError("task " + quote(task_.name) + ": a prompt of max_length " +
-                     std::to_string(max_length_) + " and a target of max_target_length " +
-                     std::to_string(max_target_length_) + " are more than the " +
-                     std::to_string(config_.max_positions) +
-                     " positions of this model; give a smaller max_length");
-  }
+  check_target_length(task_, config_, {}, max_length_);
   const bool ends_targets = !is_encoder_decoder_ && chat_ == nullptr &&
                             (task_.kind() == TaskKind::kChoice || targets_ == TargetUse::kFollow);
   if (ends_prompt_ || ends_targets) text_.end_id();  // refused now, not by the first row
-}
-
-// A word must be one token, as it is written at the mask: behind a blank where the template has one
-// there.
-void RowEncoder::set_mask(const Cloze& cloze) {
-  mask_token_ = text_.mask_token();
-  auto words = std::make_shared<Ids>();
-  for (size_t label = 0; label < cloze.words.size(); ++label) {
-    Ids ids = tokenizer_.encode(" " + cloze.words[label], {.add_special = false}).ids;
-    if (ids.size() != 1) ids = tokenizer_.encode(cloze.words[label], {.add_special = false}).ids;
-    if (ids.size() != 1) {
-      throw InputError("task " + quote(task_.name) + ": the word " + quote(cloze.words[label]) +
-                       " of label " + quote(task_.labels()[label]) + " is " +
-                       std::to_string(ids.size()) +
-                       " tokens of this model; a cloze needs words of one");
-    }
-    words->push_back(ids.front());
-  }
-  words_ = std::move(words);
 }
 
 int64_t RowEncoder::excess(size_t length) const {
@@ -134,25 +108,6 @@ Sequence RowEncoder::classified(const Example& example, CutRow& cut) const {
       {.add_special = true, .max_length = max_length_, .side = task_.truncation_side});
   cut.tokens = encoding.num_truncated;
   return {.ids = std::move(encoding.ids), .type_ids = std::move(encoding.type_ids)};
-}
-
-Sequence RowEncoder::masked(const Example& example, CutRow& cut) const {
-  std::string text;
-  for (const Piece& segment : example.at<LabelledRow>().cloze)
-    text += segment.is_target ? mask_token_ : segment.text;
-  Encoding encoding = tokenizer_.encode(
-      text, {.add_special = true, .max_length = max_length_, .side = task_.truncation_side});
-  cut.tokens = encoding.num_truncated;
-  const auto found =
-      std::find(encoding.ids.begin(), encoding.ids.end(), *tokenizer_.token_to_id(mask_token_));
-  if (found == encoding.ids.end())
-    throw InputError("the row loses its mask when cut to max_length " +
-                     std::to_string(max_length_) +
-                     "; raise it, or cut at the other side (truncation_side in the task)");
-  const int64_t token = found - encoding.ids.begin();
-  return {.ids = std::move(encoding.ids),
-          .type_ids = std::move(encoding.type_ids),
-          .asked = Mask{token, words_}};
 }
 
 Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) const {
@@ -178,6 +133,7 @@ Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) 
       for (const std::string& option : texts) options.push_back(target_ids(prompt.opening, option));
       for (Ids& option : options) shorten_target(option, cut);
     }
+    make_room(prompt, options, cut);
     sequence = following(std::move(prompt), follows ? &options[right] : nullptr, cut);
   }
   data.options.push_back(std::move(options));
@@ -221,14 +177,16 @@ Sequence RowEncoder::chat(const std::vector<Turn>& turns, bool asks, CutRow& cut
                      std::to_string(sequence.ids.size()) + " tokens, and max_length is " +
                      std::to_string(max_length_) + "; raise it, or shorten the question");
   }
-  std::vector<bool>& is_target = sequence.asked.emplace<TargetMarks>().is_target;
-  is_target = std::move(found.tokens.is_target);
-  if (counts_all_) {
-    for (size_t i = 0; i < is_target.size(); ++i) is_target[i] = !found.tokens.is_muted[i];
-  }
+  std::vector<bool> is_target = std::move(found.tokens.is_target);
   cut.tokens += beyond;
   sequence.ids.resize(sequence.ids.size() - static_cast<size_t>(beyond));
   is_target.resize(sequence.ids.size());
+  TargetMarks& marks = sequence.asked.emplace<TargetMarks>(TargetMarks{std::move(is_target)});
+  if (counts_all_) {  // the prompt is what it is without a loss of its own
+    marks.prompt = sequence.prompt_length();
+    for (size_t i = 0; i < marks.is_target.size(); ++i)
+      marks.is_target[i] = !found.tokens.is_muted[i];
+  }
   if (cut.tokens > 0) check_targets(sequence);
   return sequence;
 }
@@ -327,8 +285,34 @@ Sequence RowEncoder::following(PromptTokens prompt, const Ids* target, CutRow& c
   sequence.ids.insert(sequence.ids.end(), target->begin(), target->end() - of_target);
   std::vector<bool> is_target(sequence.ids.size(), true);
   if (!counts_all_) std::fill_n(is_target.begin(), prompt_length, false);
-  sequence.asked = TargetMarks{std::move(is_target)};
+  sequence.asked = TargetMarks{std::move(is_target), static_cast<int64_t>(prompt_length)};
   return sequence;
+}
+
+// Shortens the prompt of a choice until the longest of its options fits behind it, so that it is
+// the same whichever option follows. Where it has no more to give, options lose their ends.
+void RowEncoder::make_room(PromptTokens& prompt, std::vector<Ids>& options, CutRow& cut) const {
+  if (max_target_length_ > 0) return;  // options have their own
+  size_t longest = 0;
+  for (const Ids& option : options) longest = std::max(longest, option.size());
+  const auto spare = chat_ != nullptr
+                         ? int64_t{0}
+                         : std::max<int64_t>(0, static_cast<int64_t>(prompt.length()) - 1);
+  const int64_t beyond = excess(prompt.ids.size() + longest), of_prompt = std::min(beyond, spare);
+  if (of_prompt > 0) shorten(prompt, of_prompt);
+  cut.tokens += of_prompt;
+  if (beyond == of_prompt) return;
+  const int64_t room = max_length_ - std::ssize(prompt.ids);
+  if (room < 1) {
+    throw InputError("cut to max_length " + std::to_string(max_length_) +
+                     ", the row keeps no token of its options behind the " +
+                     std::to_string(prompt.ids.size()) + " of its prompt; raise it");
+  }
+  for (Ids& option : options) {
+    const int64_t more = std::max<int64_t>(0, std::ssize(option) - room);
+    cut.tokens += more;
+    option.resize(option.size() - static_cast<size_t>(more));
+  }
 }
 
 // Takes tokens from a prompt at the task's side, never what the template put around it.
@@ -342,6 +326,7 @@ void RowEncoder::shorten(PromptTokens& prompt, int64_t tokens) const {
   if (task_.truncation_side == TruncationSide::kLeft)
     erase(prompt.ids, prompt.begin, prompt.begin + count);
   else erase(prompt.ids, prompt.end - count, prompt.end);
+  prompt.end -= count;
 }
 
 void RowEncoder::check_targets(const Sequence& sequence) const {

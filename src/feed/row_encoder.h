@@ -1,4 +1,4 @@
-// Inside src/infer: one row of a task as token ids for one model; dataset.h has the rules.
+// One row of a task as token ids for one model; dataset.h has the rules. Internal to src/feed.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,9 @@ class RowEncoder {
   // Appends the row's sequence, options and cut. Throws InputError with the row's file and line.
   void add(const Example& example, Dataset& data) const;
 
+  // Of a cloze, by label; else null.
+  const std::shared_ptr<const std::vector<int64_t>>& words() const { return words_; }
+
  private:
   // A prompt as tokens: ids of `opening` in [begin, end), special tokens around them.
   struct PromptTokens {
@@ -32,6 +35,7 @@ class RowEncoder {
 
   void set_text(const Prompted& prompted, LossOn loss);
   void set_mask(const Cloze& cloze);
+  void check_word(const Cloze& cloze, const std::vector<int64_t>& words) const;
 
   Sequence encoded(const Example& example, Dataset& data, CutRow& cut) const;
   Sequence classified(const Example& example, CutRow& cut) const;
@@ -48,6 +52,8 @@ class RowEncoder {
   // An option as the answer to a chat.
   std::vector<int64_t> answer_ids(const Opening& opening, std::vector<Turn> turns,
                                   const std::string& option) const;
+  void make_room(PromptTokens& prompt, std::vector<std::vector<int64_t>>& options,
+                 CutRow& cut) const;
   void shorten(PromptTokens& prompt, int64_t tokens) const;
   void check_targets(const Sequence& sequence) const;
   void check_ids(Sequence& sequence) const;

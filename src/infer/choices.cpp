@@ -10,6 +10,7 @@
 #include "base/timer.h"
 #include "edit/lanes.h"
 #include "model/cache.h"
+#include "model/language_batch.h"
 #include "tensor/vocabulary_loss.h"
 
 namespace graft {
@@ -89,11 +90,7 @@ Tensor encoder_decoder_losses(const Model& model, const BoundAdapter& bound,
   std::vector<Sequence> read;
   for (size_t i = 0; i < group.options.size(); ++i) {
     const Sequence& prompt = *prompts.sequences[static_cast<size_t>(group.source[i])];
-    Sequence& sequence = read.emplace_back(Sequence{.example = prompt.example,
-                                                    .ids = {model.config.decoder_start_id},
-                                                    .embedding = prompt.embedding,
-                                                    .subspace = prompt.subspace});
-    sequence.ids.insert(sequence.ids.end(), group.options[i]->begin(), group.options[i]->end() - 1);
+    read.push_back(decoder_sequence(prompt, *group.options[i], model.config.decoder_start_id));
   }
   LaneInput beside;
   for (const Sequence& sequence : read) beside.sequences.push_back(&sequence);

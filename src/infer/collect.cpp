@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "infer/decoding.h"
 
 namespace graft {
@@ -41,8 +42,17 @@ Adapter collecting_adapter(const Node& options, const std::string& source,
     if (const Node* own = definition.find("edits")) edits = own->items;
   }
   edits.push_back(Node::map({{"collect", options}}));
-  return Adapter(Node::map({{"edits", Node::list(std::move(edits))}}), source, target,
-                 std::nullopt);
+  // The edits of a classifier are those of a trunk under a head, which is not here itself.
+  const bool has_head = under != nullptr && under->adapter.head() != nullptr;
+  Adapter adapter(Node::map({{"edits", Node::list(std::move(edits))}}), source,
+                  {target.config, target.sites, target.has_head || has_head}, std::nullopt);
+  for (const Site& site : adapter.parts().back().spec().sites) {
+    if (site.part == Part::kPooler)
+      throw InputError(option_name("sites") +
+                       ": the pooler lies under a head and has no part in a pass without one; "
+                       "choose others, such as out");
+  }
+  return adapter;
 }
 
 Tensor collect_states(const Model& model, const BoundAdapter& bound, const Dataset& data,

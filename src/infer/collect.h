@@ -11,7 +11,8 @@
 namespace graft {
 
 // The edits of `under` (null: none), and behind them one of kind collect with `options`; no head.
-// Throws InputError listing every fault of the options, which `source` names.
+// Throws InputError listing every fault of the options, which `source` names, and for the pooler,
+// which only a head reads.
 Adapter collecting_adapter(const Node& options, const std::string& source,
                            const LoadedAdapter* under, const EditTarget& target);
 
@@ -19,6 +20,6 @@ Adapter collecting_adapter(const Node& options, const std::string& source,
 // order in which the trunk executes them. The decoder of an encoder-decoder reads its start token.
 // Nothing is differentiated; `token_budget`: tokens of one forward pass.
 at::Tensor collect_states(const Model& model, const BoundAdapter& bound, const Dataset& data,
-                          int64_t token_budget = 4096);
+                          int64_t token_budget = kPassBudget);
 
 }  // namespace graft

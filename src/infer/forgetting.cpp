@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/spelling.h"
 
 namespace graft {
 
@@ -53,6 +54,46 @@ Dataset plain_texts(const Path& file, const ModelText& text, const ModelConfig& 
   return out;
 }
 
+namespace {
+
+// Whether an edit acts at tokens that are counted in a prompt.
+bool counts_positions(const Adapter& adapter) {
+  return std::any_of(adapter.parts().begin(), adapter.parts().end(), [](const Adapter::Part& part) {
+    return part.spec().traits.acts_on == ActsOn::kPrompt;
+  });
+}
+
+// Each text as its own prompt: plain text has none, and a prompt of one token has no positions.
+Dataset as_prompts(Dataset texts) {
+  for (Sequence& sequence : texts.sequences)
+    std::get<TargetMarks>(sequence.asked).prompt = std::ssize(sequence.ids);
+  return texts;
+}
+
+}  // namespace
+
+void check_forgetting(const Adapter& adapter) {
+  for (const Adapter::Part& part : adapter.parts()) {
+    const Traits& traits = part.spec().traits;
+    const auto refuse = [&](const std::string& reason) {
+      throw InputError("what edit " + quote(part.path) + " forgets cannot be measured: " + reason +
+                       "; leave " + option_name("forgetting") + " out");
+    };
+    if (traits.embedding > 0)
+      refuse("it reads " + std::to_string(traits.embedding) +
+             " numbers of each row (the task's embedding column), and plain text has none");
+    // A collect reads what it reads for records alone.
+    const bool only_reads = part.spec().params.empty();
+    if (only_reads || traits.reads < Reads::kPrompt) continue;
+    if (traits.reads == Reads::kSequence)
+      refuse("a gate of it reads all of a text, so that a token would see those that follow it");
+    if (counts_positions(adapter))
+      refuse(
+          "a gate of it reads the prompt, which is all of a plain text where an edit counts "
+          "positions in it, so that a token would see those that follow it");
+  }
+}
+
 Forgetting measure_forgetting(const Model& model, const BoundAdapter& bound, const Dataset& texts,
                               int64_t token_budget) {
   const Adapter none = Adapter::none({model.config, model.sites});
@@ -60,7 +101,9 @@ Forgetting measure_forgetting(const Model& model, const BoundAdapter& bound, con
   Forgetting out;
   const PredictOptions options{.token_budget = token_budget};
   out.before = text_losses(model, bare, texts, options).mean;
-  out.after = text_losses(model, bound, texts, options).mean;
+  out.after = counts_positions(bound.adapter())
+                  ? text_losses(model, bound, as_prompts(texts), options).mean
+                  : text_losses(model, bound, texts, options).mean;
   out.texts = texts.size();
   for (const Sequence& sequence : texts.sequences) out.tokens += num_targets(sequence);
   return out;

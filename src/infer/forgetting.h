@@ -12,6 +12,10 @@ namespace graft {
 Dataset plain_texts(const Path& file, const ModelText& text, const ModelConfig& config,
                     int64_t max_length);
 
+// Throws InputError where an edit would show a token of plain text those that follow it, or reads
+// of a text what plain text has not: what such an adapter forgets cannot be measured.
+void check_forgetting(const Adapter& adapter);
+
 struct Forgetting {
   double before = 0, after = 0;  // mean of -log p over all tokens but each text's first, in nats
   int64_t texts = 0, tokens = 0;
@@ -19,8 +23,10 @@ struct Forgetting {
   double rise() const { return after - before; }
 };
 
+// Positions of edits, which count the tokens of a prompt, count those of a text. A gate that reads
+// the prompt reads the first token.
 Forgetting measure_forgetting(const Model& model, const BoundAdapter& bound, const Dataset& texts,
-                              int64_t token_budget = 4096);
+                              int64_t token_budget = kPassBudget);
 
 // {texts, tokens, before, after, rise}
 Node to_node(const Forgetting& forgetting);

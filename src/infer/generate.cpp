@@ -230,14 +230,19 @@ std::vector<std::vector<Generated>> search_beams(const Model& model,
 
 }  // namespace
 
+int64_t fitting_tokens(int64_t room) {
+  constexpr int64_t kUsual = 128;
+  return std::clamp<int64_t>(room, 1, kUsual);
+}
+
 void check_generation(const GenerateOptions& options, const ModelConfig& config) {
   if (options.max_total_tokens < 0 || options.max_total_tokens > ModelConfig::kAnyLength)
     throw InputError("max_total_tokens: expected 0 (no bound) or more, found " +
                      std::to_string(options.max_total_tokens));
   const bool counts_new = options.max_total_tokens == 0;
-  if (counts_new && (options.max_new_tokens < 1 || options.max_new_tokens > kMostNewTokens)) {
-    throw InputError("max_new_tokens: expected 1.." + std::to_string(kMostNewTokens) + ", found " +
-                     std::to_string(options.max_new_tokens));
+  if (counts_new && (options.max_new_tokens < kAsFits || options.max_new_tokens > kMostNewTokens)) {
+    throw InputError("max_new_tokens: expected 1.." + std::to_string(kMostNewTokens) +
+                     ", or 0 for what fits, found " + std::to_string(options.max_new_tokens));
   }
   check_sampling(options.sampling, config.vocabulary);
   for (const int64_t id : options.further_end_ids) {
@@ -245,7 +250,8 @@ void check_generation(const GenerateOptions& options, const ModelConfig& config)
       throw InputError("end_ids: expected tokens below the vocabulary's " +
                        std::to_string(config.vocabulary) + ", found " + std::to_string(id));
   }
-  if (counts_new && options.sampling.min_new_tokens > options.max_new_tokens) {
+  if (counts_new && options.max_new_tokens != kAsFits &&
+      options.sampling.min_new_tokens > options.max_new_tokens) {
     throw InputError("min_new_tokens: " + std::to_string(options.sampling.min_new_tokens) +
                      " are more than max_new_tokens, " + std::to_string(options.max_new_tokens));
   }
@@ -261,18 +267,42 @@ void check_generation(const GenerateOptions& options, const ModelConfig& config)
 }
 
 int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt,
-                 const GenerateOptions& options) {
-  if (options.max_total_tokens == 0) return options.max_new_tokens;
+                 const GenerateOptions& options, const std::string& about) {
+  const bool fits = options.max_new_tokens == kAsFits;
+  if (options.max_total_tokens == 0 && !fits) return options.max_new_tokens;
+  const int64_t room = Decoding::room_behind(config, layout, prompt);
+  const std::string source =
+      about.empty() ? "example " + std::to_string(prompt.example) + ": " : about;
+  if (options.max_total_tokens == 0) {
+    const int64_t limit = fitting_tokens(room), least = options.sampling.min_new_tokens;
+    if (least <= limit) return limit;
+    throw InputError(source + "texts of at least " + std::to_string(least) +
+                     " new tokens are asked for (min_new_tokens), and here one of at most " +
+                     std::to_string(limit) + " is written; give fewer, or max_new_tokens" +
+                     (config.has_encoder() ? "" : ", or shorten the prompt"));
+  }
   const int64_t length = std::ssize(Decoding::text_of(config, prompt)),
                 limit = options.max_total_tokens - length;
-  if (limit > 0)
-    return std::max<int64_t>(1, std::min(limit, Decoding::room_behind(config, layout, prompt)));
-  throw InputError("example " + std::to_string(prompt.example) + ": the prompt has " +
-                   std::to_string(length) + " tokens, and texts of at most " +
-                   std::to_string(options.max_total_tokens) +
+  if (limit > 0) return std::max<int64_t>(1, std::min(limit, room));
+  throw InputError(source + "the prompt has " + std::to_string(length) +
+                   " tokens, and texts of at most " + std::to_string(options.max_total_tokens) +
                    " tokens in all are asked for (max_total_tokens, which a model's own settings "
                    "may give); give max_new_tokens, "
                    "or shorten the prompt");
+}
+
+void check_prompt(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt,
+                  const GenerateOptions& options, const std::string& about) {
+  const int64_t limit = limit_of(config, layout, prompt, options, about),
+                room = Decoding::room_behind(config, layout, prompt);
+  if (limit <= room) return;
+  const std::string fewer = room > 0 ? "ask for at most " + std::to_string(room) : "",
+                    shorter = config.has_encoder() ? "" : "shorten the prompt";
+  throw InputError(about + std::to_string(config.max_positions - room + 1) + " of the " +
+                   std::to_string(config.max_positions) +
+                   " positions of this model are taken before a token is written, and " +
+                   std::to_string(limit) + " new tokens are asked for: " + fewer +
+                   (fewer.empty() || shorter.empty() ? "" : ", or ") + shorter);
 }
 
 std::vector<std::vector<Generated>> generate(const Model& model,

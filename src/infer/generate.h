@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
+#include "base/names.h"
 #include "infer/beams.h"
 #include "infer/decoding.h"
 #include "infer/sampling.h"
@@ -14,8 +16,14 @@ namespace graft {
 
 constexpr int64_t kMostNewTokens = 1 << 20, kMostBeams = 1024;
 
+// A value of max_new_tokens, if max_total_tokens is 0: each text has 128 tokens, or fewer where the
+// model has not enough positions behind its prompt.
+constexpr int64_t kAsFits = 0;
+// What kAsFits means where that many tokens fit: at least 1, at most 128.
+int64_t fitting_tokens(int64_t room);
+
 struct GenerateOptions {
-  int64_t max_new_tokens = 128;
+  int64_t max_new_tokens = 128;  // or kAsFits
   // Tokens of a text with its prompt or start token. If above 0, it replaces max_new_tokens.
   int64_t max_total_tokens = 0;
   SamplingOptions sampling = {};  // with a temperature beams are drawn
@@ -27,6 +35,8 @@ struct GenerateOptions {
 
 // What ended a text: an end token; the limit of its length; OnToken or HasStopped.
 enum class Finish { kEnd, kLength, kStopped };
+inline constexpr Name<Finish> kFinishes[] = {
+    {Finish::kEnd, "end"}, {Finish::kLength, "length"}, {Finish::kStopped, "stop"}};
 
 struct Generated {
   std::vector<int64_t> tokens;  // including the end token
@@ -44,9 +54,16 @@ using OnToken = std::function<bool(int64_t prompt, int64_t token)>;
 void check_generation(const GenerateOptions& options, const ModelConfig& config);
 
 // How many new tokens may follow a prompt: max_new_tokens, or as many as fit into max_total_tokens
-// and the model's positions. Throws InputError if none fit.
+// and the model's positions. Throws InputError if none fit, or with kAsFits fewer than
+// min_new_tokens. `about` opens the message; empty: the number of the prompt's example does.
 int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt,
-                 const GenerateOptions& options);
+                 const GenerateOptions& options, const std::string& about = "");
+
+// Throws InputError, which `about` opens, where limit_of does and where more new tokens are asked
+// for than the model has positions behind the prompt: what `generate` would find when its turn
+// comes.
+void check_prompt(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt,
+                  const GenerateOptions& options, const std::string& about);
 
 // Returns a list for each prompt, in the order of the lanes and their prompts: one text, or the
 // finished beams, best first. All prompts are written at once; a text that has ended leaves the

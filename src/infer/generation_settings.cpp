@@ -10,12 +10,6 @@ namespace {
 
 constexpr int64_t kMostIds = int64_t{1} << 31;
 
-Node id_list(const std::vector<int64_t>& ids) {
-  std::vector<Node> items;
-  for (const int64_t id : ids) items.push_back(Node::integer(id));
-  return Node::list(std::move(items));
-}
-
 std::vector<std::vector<int64_t>> read_words(Options& options, const char* key) {
   std::vector<std::vector<int64_t>> words;
   const Node* list = options.raw(key);
@@ -36,7 +30,7 @@ std::vector<std::vector<int64_t>> read_words(Options& options, const char* key) 
 OptionForm words_form(const char* key, std::vector<std::vector<int64_t>>& words) {
   const auto write = [&words] {
     std::vector<Node> lists;
-    for (const std::vector<int64_t>& word : words) lists.push_back(id_list(word));
+    for (const std::vector<int64_t>& word : words) lists.push_back(Node::integers(word));
     return Node::list(std::move(lists));
   };
   return {.values = "a list of lists of tokens",
@@ -145,13 +139,18 @@ Node unusual_generation(const GenerateOptions& options) {
 }
 
 JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source) {
-  JoinedGeneration out;
-  out.from_model = that_count(own, model.kind == Node::Kind::kMap ? model : Node::map());
+  const auto read = [&](const Node& settings) {
+    Options options(settings, source);
+    const GenerateOptions values = read_generation(options);
+    options.finish();
+    return values;
+  };
   Node joined = own.kind == Node::Kind::kMap ? own : Node::map();
+  read(joined);  // what is none of a setting's values is told before values are compared
+  JoinedGeneration out;
+  out.from_model = that_count(joined, model.kind == Node::Kind::kMap ? model : Node::map());
   for (const auto& [key, value] : out.from_model.members) joined[key] = value;
-  Options options(joined, source);
-  out.options = read_generation(options);
-  options.finish();
+  out.options = read(joined);
   return out;
 }
 

@@ -24,7 +24,7 @@ struct Predictions {
 };
 
 struct PredictOptions {
-  int64_t token_budget = 4096;  // tokens of one forward pass
+  int64_t token_budget = kPassBudget;  // tokens of one forward pass
   SampleOptions samples = {};
   bool keep_records = false;  // of the first sample
   Recording recording = {};   // with keep_records

@@ -43,9 +43,10 @@ Node id_node(const Example& example) {
 }
 
 Node number_list(const Tensor& values) {
+  const Tensor numbers = values.to(at::kFloat).contiguous();
+  const float* const first = numbers.const_data_ptr<float>();
   std::vector<Node> items;
-  for (int64_t i = 0; i < values.numel(); ++i)
-    items.push_back(Node::number(values[i].item<float>()));
+  for (int64_t i = 0; i < numbers.numel(); ++i) items.push_back(Node::number(first[i]));
   return Node::list(std::move(items));
 }
 

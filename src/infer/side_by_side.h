@@ -22,6 +22,6 @@ struct AdapterRows {
 // rows bring words for a mask or embeddings, goes alone.
 std::vector<at::Tensor> predict_side_by_side(const Model& model,
                                              const std::vector<AdapterRows>& all,
-                                             int64_t token_budget = 4096);
+                                             int64_t token_budget = kPassBudget);
 
 }  // namespace graft

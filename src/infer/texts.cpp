@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <deque>
-#include <limits>
 
 #include "base/error.h"
 #include "base/timer.h"
@@ -128,11 +127,6 @@ int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout,
   return least;
 }
 
-int64_t fitting_tokens(int64_t room) {
-  constexpr int64_t kUsual = 128;
-  return std::clamp<int64_t>(room, 1, kUsual);
-}
-
 Written write_texts(const Model& model, const LaneAdapter& lane,
                     const std::vector<Sequence>& prompts, const ModelText& text,
                     WriteOptions options) {
@@ -152,12 +146,6 @@ Written write_texts(const Model& model, const std::vector<LaneAdapter>& lanes,
   std::vector<int64_t>& ends = options.generate.sampling.end_ids;
   for (const int64_t id : options.generate.further_end_ids) {
     if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
-  }
-  if (options.generate.max_new_tokens == kAsFits && options.generate.max_total_tokens == 0) {
-    int64_t room = std::numeric_limits<int64_t>::max();
-    for (const LaneAdapter& lane : lanes)
-      room = std::min(room, room_for_texts(model.config, lane.bound->adapter().layout(), prompts));
-    options.generate.max_new_tokens = fitting_tokens(room);
   }
   const Timer timer;
   Written out;

@@ -10,15 +10,9 @@
 
 namespace graft {
 
-// A value of max_new_tokens for write_texts, if max_total_tokens is 0: 128 tokens, or fewer if the
-// model has not enough positions after the longest prompt.
-constexpr int64_t kAsFits = 0;
-
 // How many new tokens fit after the longest prompt into the model's positions. May be none.
 int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout,
                        const std::vector<Sequence>& prompts);
-// What kAsFits means if that many tokens fit: at least 1, at most 128.
-int64_t fitting_tokens(int64_t room);
 
 struct WriteOptions {
   // If sampling.end_ids is empty, those of the model are used. further_end_ids are used in

@@ -8,21 +8,6 @@ namespace graft {
 
 namespace {
 
-// In an encoder-decoder: what the decoder reads of a sequence, its targets moved by one behind the
-// start token.
-Sequence shifted(const Sequence& sequence, int64_t start_id) {
-  const std::vector<int64_t>& targets = sequence.target_ids();
-  ensure(!targets.empty(), "a sequence of an encoder-decoder has target ids");
-  Sequence out{
-      .example = sequence.example, .embedding = sequence.embedding, .subspace = sequence.subspace};
-  out.ids.push_back(start_id);
-  out.ids.insert(out.ids.end(), targets.begin(), targets.end() - 1);
-  std::vector<bool> is_target(out.ids.size(), true);
-  is_target.front() = false;  // the start token is all of its prompt
-  out.asked = TargetMarks{std::move(is_target)};
-  return out;
-}
-
 // Notes the rows of sequence n that predict targets[t + 1] for the token t that they hold.
 // `targets`: -1 where none is asked for.
 void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>& next) {
@@ -53,6 +38,18 @@ std::vector<int64_t> next_targets(const Sequence& sequence) {
 
 }  // namespace
 
+Sequence decoder_sequence(const Sequence& text, const std::vector<int64_t>& targets,
+                          int64_t start_id) {
+  ensure(!targets.empty(), "what the decoder of an encoder-decoder reads has target ids");
+  Sequence out{.example = text.example, .embedding = text.embedding, .subspace = text.subspace};
+  out.ids.push_back(start_id);
+  out.ids.insert(out.ids.end(), targets.begin(), targets.end() - 1);
+  std::vector<bool> is_target(out.ids.size(), true);
+  is_target.front() = false;  // the start token is all of its prompt
+  out.asked = TargetMarks{std::move(is_target)};
+  return out;
+}
+
 int64_t num_targets(const Sequence& sequence) {
   if (!sequence.target_ids().empty()) return std::ssize(sequence.target_ids());
   const std::vector<bool>& marks = sequence.is_target();
@@ -67,7 +64,8 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
     std::vector<Sequence> read;
     for (const LaneInput& lane : lanes) {
       for (const Sequence* sequence : lane.sequences)
-        read.push_back(shifted(*sequence, model.config.decoder_start_id));
+        read.push_back(
+            decoder_sequence(*sequence, sequence->target_ids(), model.config.decoder_start_id));
     }
     batch.encoder = make_pack(lanes, options);
     batch.decoder = make_decoder_pack(lanes, read, options);

@@ -32,6 +32,11 @@ struct LanguageBatch {
 LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInput>& lanes,
                                   const PackOptions& options);
 
+// What the decoder of an encoder-decoder reads beside a text: the start token, which is all of its
+// prompt, and `targets` but the last. Requires: some targets.
+Sequence decoder_sequence(const Sequence& text, const std::vector<int64_t>& targets,
+                          int64_t start_id);
+
 // Tokens of a sequence that such a batch predicts.
 int64_t num_targets(const Sequence& sequence);
 

@@ -21,6 +21,8 @@ const std::vector<int64_t>& Sequence::target_ids() const {
 }
 
 int64_t Sequence::prompt_length() const {
+  const auto* own = std::get_if<TargetMarks>(&asked);
+  if (own != nullptr && own->prompt >= 0) return own->prompt;
   const std::vector<bool>& marks = is_target();
   const auto first = std::find(marks.begin(), marks.end(), true);
   return marks.empty() ? static_cast<int64_t>(ids.size()) : first - marks.begin();

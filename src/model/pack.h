@@ -27,6 +27,8 @@ struct Mask {
 // For a decoder-only model: the tokens of a text that it shall learn to give.
 struct TargetMarks {
   std::vector<bool> is_target;  // as many as ids
+  int64_t prompt = -1;  // tokens of the prompt, in which targets may stand, too; -1: those before
+                        // the first target
 };
 
 // For an encoder-decoder: all tokens that its decoder shall give.
@@ -51,7 +53,7 @@ struct Sequence {
   const std::vector<int64_t>& target_ids() const;
   // Tokens that the encoder and the decoder read.
   int64_t num_tokens() const { return static_cast<int64_t>(ids.size() + target_ids().size()); }
-  // Tokens before the first target; all tokens if there is none.
+  // Tokens before the first target, or as many as the marks say; all tokens if there is no target.
   int64_t prompt_length() const;
 };
 

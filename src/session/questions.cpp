@@ -136,9 +136,10 @@ std::vector<AnswerUncertainty> uncertainties_of(const Task& task, const at::Tens
 
 Answer answer_of(const Task& task, const at::Tensor& logits) {
   Answer answer;
-  if (task.kind() == TaskKind::kRegression) {
-    answer.scores = numbers_of(logits);
-    answer.value = answer.scores.front();
+  if (const auto* values = task.find<Regression>()) {
+    answer.value = numbers_of(logits).front();
+    if (values->least) answer.value = std::max(answer.value, *values->least);
+    answer.scores = {answer.value};
     return answer;
   }
   answer.scores = numbers_of(logits.softmax(0));

@@ -75,9 +75,6 @@ GenerateOptions generate_options(const OpenedModel& opened, const WritingOptions
   return resolve_generation(request, opened, "settings").options;
 }
 
-constexpr Name<Finish> kFinishWords[] = {
-    {Finish::kEnd, "end"}, {Finish::kLength, "length"}, {Finish::kStopped, "stop"}};
-
 // The texts of adapters that share passes.
 void write_group(const OpenedModel& opened, const std::vector<const AdapterPrompts*>& group,
                  const GenerateOptions& generate, const WritingOptions& options,
@@ -103,8 +100,7 @@ void write_group(const OpenedModel& opened, const std::vector<const AdapterPromp
   for (size_t i = 0; i < requests.size(); ++i) {
     WrittenText& text = written.texts[i];
     out[requests[i]] = {std::move(text.text), std::move(text.generated.tokens),
-                        text.generated.log_probability,
-                        word_of(kFinishWords, text.generated.finish)};
+                        text.generated.log_probability, word_of(kFinishes, text.generated.finish)};
   }
 }
 

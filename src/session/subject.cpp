@@ -66,6 +66,7 @@ Subject load_subject(const OpenedModel& opened, const SubjectRequest& request) {
                      "' has a head for its own task; leave it out");
   const int64_t asked = request.max_length > 0 ? request.max_length : loaded.provenance.max_length;
   const int64_t max_length = resolve_max_length(asked, model.config, loaded.adapter.layout());
+  check_target_length(*task, model.config, loaded.adapter.layout(), max_length);
   check_routing(loaded, *task, request.adapter, request.routing);
   return {std::move(loaded), std::move(*task), max_length, std::move(answering.note)};
 }
@@ -87,12 +88,11 @@ DropoutPasses dropout_passes(const DropoutRequest& request, Routing routing) {
 
 ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter& adapter) {
   if (requests.empty()) return nullptr;
+  constexpr size_t kShown = 4;
   std::vector<ForcedGate> out;
-  std::vector<std::string> paths;  // of edits that hold gates
-  const Node definition = adapter.describe();
-  for (size_t i = 0; i < adapter.parts().size(); ++i) {
-    if (holds_kind(definition.find("edits")->items[i], "gate"))
-      paths.push_back(adapter.parts()[i].path);
+  std::vector<std::string> gates;  // as records name them
+  for (const Adapter::Part& part : adapter.parts()) {
+    for (const std::string& name : part.edit->gates()) gates.push_back(part.path + name);
   }
   for (const std::string& request : requests) {
     const size_t equals = request.rfind('=');
@@ -103,13 +103,15 @@ ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter
     if (value.empty() || *end != '\0' || !(number >= 0 && number <= 1))
       throw InputError(option_name("gate") + ": expected a value in 0..1, or NAME=VALUE, found " +
                        quote(request));
-    const bool is_known = std::any_of(paths.begin(), paths.end(), [&](const std::string& path) {
-      return path.starts_with(name) || name.starts_with(path);
+    const bool is_known = std::any_of(gates.begin(), gates.end(), [&](const std::string& gate) {
+      return gate.starts_with(name);
     });
     if (!is_known)
-      throw InputError(option_name("gate") + ": no gate has a name that begins with " +
-                       quote(name) +
-                       (paths.empty() ? "; the adapter has none" : "; there are " + joined(paths)));
+      throw InputError(
+          option_name("gate") + ": no gate has a name that begins with " + quote(name) +
+          (gates.empty()
+               ? "; the adapter has none"
+               : did_you_mean(name, gates) + "; there are " + joined_first(gates, kShown)));
     out.push_back({name, number});
   }
   return std::make_shared<const std::vector<ForcedGate>>(std::move(out));
@@ -124,7 +126,9 @@ LoadedAdapter load_beside(const OpenedModel& opened, const Subject& subject,
   if (has_head != (subject.loaded.adapter.head() != nullptr))
     throw InputError("'" + adapter + "': " + (has_head ? "has a head" : "has no head") +
                      ", unlike the first adapter" + expected);
-  if (has_head && loaded.adapter.task() != std::optional(subject.task))
+  const std::optional<Task>& own = loaded.adapter.task();
+  const std::optional<Task>& first = subject.loaded.adapter.task();
+  if (own && first && own != first)
     throw InputError("'" + adapter + "': its task is not that of the first adapter" + expected);
   check_routing(loaded, subject.task, adapter, routing);
   return loaded;

@@ -41,8 +41,7 @@ struct DropoutRequest {
 DropoutPasses dropout_passes(const DropoutRequest& request, Routing routing);
 
 // Of "0.5" (every gate) or "0.gate/enc.3=0.5" each. Throws InputError where no gate of the adapter
-// has a name that begins so, or the value is none in [0, 1].
-// Null for no request.
+// has a name in records that begins so, or the value is none in [0, 1]. Null for no request.
 ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter& adapter);
 
 // Throws InputError where the adapter `name` has nothing to route through, or its task is answered
@@ -68,8 +67,8 @@ struct Subject {
 // a head and has none.
 Subject load_subject(const OpenedModel& opened, const SubjectRequest& request);
 
-// An adapter that answers beside the subject's. Throws InputError where it has another task or
-// another kind of answer, or cannot be routed so.
+// An adapter that answers beside the subject's. Throws InputError where it was made for another
+// task or another kind of answer, or cannot be routed so.
 LoadedAdapter load_beside(const OpenedModel& opened, const Subject& subject,
                           const std::string& adapter, Routing routing);
 

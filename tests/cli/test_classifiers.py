@@ -120,6 +120,25 @@ class Classifiers(support.SharedCase):
         _, done = self.train(self.model("bert-labels", problem_type="multi_label_classification"), "--task", "text:bad,so so,good", "--adapter", "lora", settings=still)
         self.assertIn("the head starts anew: of the model, its head gives several labels at once", done.stderr)
 
+    def test_a_cloze_is_traced_and_merged(self):
+        """Both need a mask: trace takes that of its text, merge makes one up."""
+        model = make_decoder(self.root / "masked", "bert-mlm")
+        (self.root / "cloze.yaml").write_text("name: mood\ntext: text\nlabels: [bad, good]\nlabel: label\n"
+                                              "cloze: {template: '{text} {mask}', words: {bad: sad, good: great}}\nmetrics: [accuracy]\n")
+        out, _ = self.train(model, "--task", "./cloze.yaml", "--adapter", "lora", settings=["max_steps=2"])
+        adapter = ["--model", model, "--adapter", out / "adapter"]
+        (self.dir / "one.tsv").write_text("text\nfine kind\n")
+        (expected,), _ = self.predict(model, "--adapter", out / "adapter", data=self.dir / "one.tsv")
+        target = self.dir / "trace.safetensors"
+        self.assert_done(run("trace", *adapter, "--text", "fine kind [MASK]", "--out", target))
+        found = support.floats(support.read_safetensors(target)["logits"])
+        self.assertEqual(len(found), 2)
+        for a, b in zip(found, expected["logits"]):
+            self.assertAlmostEqual(a, b, places=5)
+        for text, count in (("fine kind", 0), ("[MASK] kind [MASK]", 2)):
+            self.assert_refused(run("trace", *adapter, "--text", text, "--out", target), 2, "--text: expected one [MASK]", f"found {count}")
+        self.assert_done(run("merge", *adapter, "--out", self.dir / "merged"))
+
     def test_decoders_learn_labels_and_a_merged_folder_answers_alone(self):
         for name in ("gpt2-tiny", "llama-grouped", "qwen2-tiny", "mistral-tiny", "t5-tiny", "t5-gated", "bart-tiny"):
             with self.subTest(name):

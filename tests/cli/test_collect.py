@@ -74,6 +74,10 @@ class Collect(support.Case):
                 (collect, ["--task: missing"]),
                 ([*collect, "--task", TASK, "--column", "label"], ["--column", 'has a column "label" already']),
                 ([*collect, "--task", TASK, "--layers", "9"], ["layers"]),
+                ([*collect, "--task", TASK, "--sites", "pooler"], ["--sites: the pooler lies under a head"]),
+                ([*steer, "--towards", "yes", "--sites", "pooler"], ["--sites: the pooler lies under a head"]),
+                ([*steer, "--towards", "yes", "--strength", "nan"], ["--strength: expected a number, found nan"]),
+                ([*steer, "--towards", "yes", "--strength", "1e300"], ["--strength: the shifts are not finite"]),
                 ([*steer, "--towards", "maybe"], ["--towards: unknown label", "there are no and yes"])):
             result = run(*arguments)
             self.assertEqual(result.returncode, 2, result)

@@ -243,6 +243,21 @@ class Flow(support.SharedCase):
         self.assertLessEqual({"version", "forward_flops_per_token", "training_flops_per_token", "batch_size", "length"}, plan.keys())
         self.assertEqual((plan["groups"]["head"], plan["groups"]["others"]), (plan["head_parameters"], plan["edit_parameters"]))
 
+    def test_plan_times_a_step_of_every_kind(self):
+        """Rows with the embedding that an adapter reads, steps of several batches, and no more tokens than fit beside an adapter's own rows."""
+        def plan(text, *more):
+            (self.dir / "own.yaml").write_text(text)
+            self.ok("plan", "--model", "bert-tiny", "--adapter", self.dir / "own.yaml", "--json", self.dir / "plan.json", "--threads", 1, *more)
+            return json.loads((self.dir / "plan.json").read_text())
+        self.assertGreater(plan("edits: [{router: {experts: 2, embedding: 3}, of: {lora: {rank: 2}}}]\n")["step_seconds"], 0)
+        lora = "edits: [{lora: {rank: 2}}]\n"
+        many = plan(lora + "train: {accumulate: 16}\n", "--rows", 256)
+        self.assertAlmostEqual(many["run_seconds"], many["steps"] * many["step_seconds"])
+        self.ok("plan", "--model", "bert-tiny", "--adapter", "prompt", "--set", "length=10", "--length", 30, "--threads", 1)
+        long = ("plan", "--model", "bert-tiny", "--adapter", "prompt", "--set", "length=10", "--length", 31, "--threads", 1)
+        self.assert_refused(support.run(*long, cwd=self.root), 2, "--length: this model serves at most 30 tokens beside", "found 31")
+        self.ok(*long, "--no-timing")
+
     def test_plan_from_a_config_alone(self):
         alone = self.dir / "config.json"
         shutil.copy(self.root / "bert-tiny/config.json", alone)

@@ -69,6 +69,22 @@ class Forgetting(support.SharedCase):
         _, found = self.eval("--adapter", self.dir / "class/adapter", task=None, data="moods.tsv")
         self.assertEqual(found, own["class"])
 
+    def test_of_edits_that_count_positions(self):
+        """A text without a prompt is counted in as one."""
+        self.assert_done(self.train("reft", adapter="loreft"))
+        own = self.measured("reft")
+        self.assertNotEqual(own["rise"], 0)
+        _, found = self.eval("--adapter", self.dir / "reft/adapter", task=None)
+        self.assertEqual(found, own)
+
+    def test_an_adapter_that_needs_more_than_a_text_is_refused(self):
+        (self.dir / "router.yaml").write_text("edits: [{router: {experts: 2, embedding: 2}, of: {lora: {rank: 2}}}]\n")
+        (self.dir / "task.yaml").write_text(support.GO_ON_TASK + "embedding: vector\n")
+        (self.dir / "rows.jsonl").write_text("".join(json.dumps({"text": text, "answer": "kind", "vector": [0.5, 1]}) + "\n" for text in ("fine great", "happy")))
+        self.assert_done(self.train("routed", adapter=self.dir / "router.yaml", task=self.dir / "task.yaml", data=self.dir / "rows.jsonl", forgetting=""))
+        done = run("eval", "--model", "gpt2", "--adapter", self.dir / "routed/adapter", "--data", self.dir / "rows.jsonl", "--forgetting", "plain.txt", cwd=self.root)
+        self.assert_refused(done, 2, "it reads 2 numbers of each row", "plain text has none; leave --forgetting out")
+
     def test_a_study_keeps_the_rise(self):
         (self.dir / "study.yaml").write_text(f"study: moods\nmodel: {self.root}/gpt2\nmethods: {{lora: lora}}\ntasks: {{mood: {{task: 'text:bad,good', train: {self.root}/moods.tsv}}}}\n"
                                              f"set: {{max_steps: 4, batch_size: 4, data.held_out: 0.25, data.forgetting: {self.root}/plain.txt}}\ngrid: {{seed: [1, 2]}}\n")

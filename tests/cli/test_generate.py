@@ -196,6 +196,33 @@ class Generate(support.SharedCase):
         self.assertLessEqual(len(one["tokens"]), positions - 1)
         self.assert_refused(run("generate", "--model", "gpt2", "--prompt", "fine great", "--max-new-tokens", 500, cwd=self.root), 2, "positions", "500 new tokens are asked for")
 
+    def test_a_text_has_the_room_behind_its_own_prompt(self):
+        """Where no length is given, a prompt that fills the model's positions takes nothing from its neighbour."""
+        positions = json.loads((self.root / "gpt2" / "config.json").read_text())["n_positions"]
+        texts = ["fine great", " ".join(["fine"] * (positions - 2))]
+        answers = []
+        for n, name in enumerate(("one", "two"), start=1):
+            rows = self.dir / f"{name}.jsonl"
+            rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[:n]))
+            answers.append([json.loads(line)["tokens"] for line in self.write("--data", rows, "--task", "./task.yaml", "--no-repeat-ngram", 2).stdout.splitlines()])
+        self.assertEqual(answers[0][0], answers[1][0])
+        self.assertGreater(len(answers[0][0]), 1)
+        self.assertEqual(len(answers[1][1]), 1, "the longest prompt has room for one token")
+
+    def test_a_row_without_room_is_told_before_anything_is_answered(self):
+        positions = json.loads((self.root / "gpt2" / "config.json").read_text())["n_positions"]
+        data, out = self.dir / "x.jsonl", self.dir / "answers.jsonl"
+        texts = ["fine great", " ".join(["fine"] * (positions - 3)), "happy"]
+        data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        common = ("generate", "--model", "gpt2", "--task", "./task.yaml", "--data", data, "--out", out, "--batch", 1, "--threads", 1, "--max-new-tokens", 5)
+        told = f"x.jsonl:2: {positions - 1} of the {positions} positions of this model are taken before a token is written, and 5 new tokens are asked for: ask for at most 2"
+        self.assert_refused(run(*common, cwd=self.root), 2, told)
+        self.assertEqual(list(self.dir.iterdir()), [data])
+        done = self.assert_done(run(*common, "--on-error", "skip", "--skipped", self.dir / "s.jsonl", cwd=self.root))
+        self.assertEqual([json.loads(line)["id"] for line in out.read_text().splitlines()], [0, 2])
+        self.assertIn(told, done.stderr)
+        self.assertEqual([json.loads(line)["id"] for line in (self.dir / "s.jsonl").read_text().splitlines()], [1])
+
     def test_what_a_command_cannot_do_is_told_before_what_the_rows_lack(self):
         (self.root / "bare.jsonl").write_text('{"other": 1}\n')
         (self.root / "choice.yaml").write_text("name: pick\nkind: choice\nprompt: text\noptions: [kind, bad]\ntarget: label\n")

@@ -206,7 +206,7 @@ class Methods(support.SharedCase):
         self.assertEqual(len(lines) % 20, 0)
         self.train("prefixed", "prefix", SMALLER.get("prefix", []))
         done = run("eval", "--model", "model", "--adapter", "prefixed/adapter", "--data", "data/dev.tsv", "--records", self.dir / "r.jsonl", "--record", "changes", cwd=self.root)
-        self.assert_refused(done, 2, "has neither a gate nor a router, so nothing to record; leave it out")
+        self.assert_refused(done, 2, "has no gate, no router and no collect, so nothing to record; leave it out")
 
     def test_what_has_nothing_to_record_is_refused(self):
         for adapter, setting, *parts in (("lora", "rows", "neither a gate nor a router", "record.changes"), ("head", "changes", "nothing that leaves a site"),
@@ -257,9 +257,30 @@ class Methods(support.SharedCase):
                    self.dir / "r.jsonl", cwd=self.root)
         self.assert_done(done)
         self.assertEqual({line["values"][0] for line in map(json.loads, (self.dir / "r.jsonl").read_text().splitlines())}, {0})
-        for gate, part in (("2", "expected a value in 0..1"), ("3.gate/=0", "no gate has a name that begins with"), ("x", "expected a value")):
+        name = self.assert_forced_by_its_whole_name("forced/adapter")
+        for gate, part in (("2", "expected a value in 0..1"), ("3.gate/=0", "no gate has a name that begins with"), ("x", "expected a value"),
+                           ("1.gate/enc.9=0", "no gate has a name that begins with \"1.gate/enc.9\""), (f"{name}s=0", f"(did you mean '{name}'?)")):
             done = run("eval", "--model", "model", "--adapter", "forced/adapter", "--data", "data/dev.tsv", "--gate", gate, cwd=self.root)
             self.assert_refused(done, 2, "--gate", part)
+
+    def assert_forced_by_its_whole_name(self, adapter):
+        """A name as records have it, and that gate alone."""
+        def values(*more):
+            out = {}
+            self.predict(adapter, "--records", self.dir / "r.jsonl", *more)
+            for line in map(json.loads, (self.dir / "r.jsonl").read_text().splitlines()):
+                out.setdefault(line["name"], set()).add(line["values"][0])
+            return out
+        name = list(values())[-1]
+        self.assertTrue(name.endswith(".gate"), name)
+        forced = values("--gate", f"{name}=0.25")
+        self.assertEqual([each for each, own in forced.items() if own == {0.25}], [name])
+        return name
+
+    def test_a_central_gate_can_be_forced(self):
+        (self.dir / "central.yaml").write_text("edits: [{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 4}}]}]\n")
+        self.train("central", self.dir / "central.yaml", ["learning_rate=0.05", "max_steps=8"])
+        self.assert_forced_by_its_whole_name("central/adapter")
 
     def test_eval_records_what_routers_did_with_texts(self):
         (self.dir / "task.yaml").write_text("name: next\nkind: generation\nprompt: letter\ntarget: answer\nid: name\nmetrics: [perplexity]\n")

@@ -7,6 +7,7 @@ import struct
 
 import support
 from support import run
+from test_generate import make_decoder
 
 TRUNKS = support.SOURCE / "tests/golden/trunks"
 MODELS = json.loads((TRUNKS / "manifest.json").read_text())["models"]
@@ -81,6 +82,22 @@ class Trace(support.Case):
         self.assertEqual(found["logits"][1], [1, 40])
         self.assertEqual(found, self.trace("t5-tiny", [5, 6, 7], "--target-ids", "0"))
         self.assertNotEqual(found["logits"], self.trace("t5-tiny", [5, 6, 7], "--target-ids", "9")["logits"])
+
+    def test_the_decoders_prompt_is_its_start_token(self):
+        """A gate over the prompt sees none of the ids behind the start token, as in training: its weight is the same whatever they are."""
+        model = make_decoder(self.dir / "t5", "t5-tiny")
+        (self.dir / "gated.yaml").write_text("edits: [{gate: {pool: prompt_mean}, of: {lora: {rank: 2}}}]\n")
+        (self.dir / "task.yaml").write_text(support.GO_ON_TASK)
+        (self.dir / "rows.jsonl").write_text("".join(json.dumps({"text": text, "answer": "kind"}) + "\n" for text in ("fine great", "happy")))
+        self.assert_done(run("train", "--model", model, "--task", self.dir / "task.yaml", "--data", self.dir / "rows.jsonl", "--adapter", self.dir / "gated.yaml",
+                             "--out", self.dir / "run", "--threads", 1, "--quiet", "--set", "max_steps=4", "learning_rate=0.1"))
+        found = []
+        for last in (7, 8):
+            self.assert_done(run("trace", "--model", model, "--adapter", self.dir / "run/adapter", "--ids", "5,6,7", "--target-ids", f"0,5,{last}",
+                                 "--out", self.dir / "trace.safetensors"))
+            found.append(support.read_safetensors(self.dir / "trace.safetensors")["dec.hidden.2"])
+        self.assertEqual(rows(found[0], 0, 2), rows(found[1], 0, 2))
+        self.assertNotEqual(rows(found[0], 2, 1), rows(found[1], 2, 1))
 
     def test_refusals(self):
         out = self.dir / "t.safetensors"

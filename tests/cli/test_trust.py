@@ -101,6 +101,10 @@ class Trust(support.SharedCase):
             self.assertAlmostEqual(aurocs[name], area([row[name] for row in inside], [row[name] for row in outside]), places=6)
         self.assertAlmostEqual(aurocs["doubt"], area([-row["probability"] for row in inside], [-row["probability"] for row in outside]), places=6)
         self.assertIn("told apart", said)
+        (self.dir / "labelled.tsv").write_text("\n".join(line + ("\tlabel" if n == 0 else f"\tkind {n}") for n, line in
+                                                         enumerate((self.root / "others.tsv").read_text().splitlines())) + "\n")
+        labelled, _ = self.scores("--out-of-domain", self.dir / "labelled.tsv", "--beside", "run2/adapter")
+        self.assertEqual(labelled["out_of_domain"]["auroc"], aurocs, "their labels, which the task does not know, say nothing here")
 
     def test_texts(self):
         make_decoder(self.dir / "gpt2")
@@ -128,6 +132,19 @@ class Trust(support.SharedCase):
                     self.assertGreater(line["information"], 0)
                     self.assertGreaterEqual(-line["loss"], line["log_likelihood"]["mean"])   # Jensen
             self.assertEqual("uncertainty" in scores, samples > 1)
+
+    def test_adapters_beside_each_other_have_one_task(self):
+        """Also those that answer in words, whose task may be another than the one asked."""
+        make_decoder(self.dir / "gpt2")
+        rows = [{"text": text, "answer": "kind"} for text in ("fine great", "happy", "warm bright lovely", "kind fine")]
+        (self.dir / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for name, task in (("one", support.GO_ON_TASK), ("two", support.GO_ON_TASK), ("other", support.GO_ON_TASK.replace("go-on", "goes-on"))):
+            (self.dir / f"{name}.yaml").write_text(task)
+            self.assert_done(run("train", "--model", "gpt2", "--task", f"./{name}.yaml", "--data", "rows.jsonl", "--adapter", "lora", "--out", name, "--threads", 1, "--quiet",
+                                 "--set", "max_steps=1", cwd=self.dir))
+        command = ["eval", "--model", "gpt2", "--adapter", "one/adapter", "--data", "rows.jsonl", "--threads", 1, "--quiet", "--beside"]
+        self.assert_done(run(*command, "two/adapter", cwd=self.dir))
+        self.assert_refused(run(*command, "other/adapter", cwd=self.dir), 2, "other/adapter': its task is not that of the first adapter")
 
     def test_refusals(self):
         for args, *parts in ((["--dropout-seed", "1"], "--dropout-seed: found 1", "--dropout-passes"),

@@ -74,6 +74,14 @@ TEST(DataToText, Dart) {
   EXPECT_EQ(examples[0].text, "Mars Hill : joined_in : 1973 | Mars Hill : location : N.C.");
   EXPECT_EQ(examples[1].at<GenerationRow>().references, (std::vector<std::string>{" Two."}));
   EXPECT_EQ(examples[1].group(), "e2e");
+  const std::string untold = R"([{"tripleset": [["a", "b", "c"]], "annotations": []}])";
+  const auto asked = rows(untold, task, LabelUse::kOptional);
+  ASSERT_EQ(asked.size(), 1u);
+  EXPECT_EQ(asked[0].text, "a : b : c");
+  EXPECT_FALSE(asked[0].at<GenerationRow>().target);
+  EXPECT_EQ(asked[0].group(), "dart");
+  EXPECT_EQ(input_error([&] { rows(untold, task); }),
+            "f:1: column \"target\": expected a text, found no such key");
 }
 
 TEST(DataToText, Messages) {
@@ -218,6 +226,52 @@ TEST(Generation, ReferencesOfAColumn) {
             (std::vector<std::string>{"y", "z"}));
 }
 
+// Rows that ask the same are one when they are scored: conversations are told apart by their turns,
+// and texts by what is read beside them.
+TEST(Generation, ReferencesAreJoinedWhereAllThatIsAskedIsEqual) {
+  const Task chats = parsed(
+      "name: g\nkind: generation\nprompt: p\ntarget: c\nchat: chatml\ngroup_references: true\n");
+  const auto turns = [](const std::string& content) {
+    return R"([{"role": "user", "content": ")" + content + R"("}])";
+  };
+  std::string lines;
+  for (const auto& [asked, answer] :
+       {std::pair{"a", "1"}, {"b", "2"}, {"a", "3"}, {"b", "4"}, {"c", "5"}})
+    lines += "{\"p\": " + turns(asked) + ", \"c\": \"" + answer + "\"}\n";
+  const auto joined = join_references(rows(lines, chats), chats);
+  ASSERT_EQ(joined.size(), 3u);
+  EXPECT_EQ(joined[0].at<GenerationRow>().references, (std::vector<std::string>{"1", "3"}));
+  EXPECT_EQ(joined[1].at<GenerationRow>().references, (std::vector<std::string>{"2", "4"}));
+  const Task beside = parsed(
+      "name: g\nkind: generation\nprompt: p\ntarget: c\ngroup_references: true\nembedding: e\n");
+  const auto apart = join_references(rows(R"({"p": "a", "c": "1", "e": [0.5, 1]}
+{"p": "a", "c": "2", "e": [0.5, 2]}
+{"p": "a", "c": "3", "e": [0.5, 1]}
+)",
+                                          beside),
+                                     beside);
+  ASSERT_EQ(apart.size(), 2u);
+  EXPECT_EQ(apart[0].at<GenerationRow>().references, (std::vector<std::string>{"1", "3"}));
+}
+
+// Where a target may be left out, an empty cell leaves it out: CSV has no other way to say so.
+TEST(Generation, AnEmptyCellIsNoTarget) {
+  const Task plain = parsed("name: g\nkind: generation\nprompt: prompt\ntarget: target\n"),
+             around = parsed(
+                 "name: g\nkind: generation\nprompt: prompt\ntarget: ' {target}'\nanswer: "
+                 "{column: target}\nmetrics: [answer_number]\n");
+  const std::string file = "prompt,target\nhello,\nhi,3\n";
+  for (const Task& task : {plain, around}) {
+    const auto examples = rows(file, task, LabelUse::kOptional, TableFormat::kCsv);
+    EXPECT_FALSE(examples[0].at<GenerationRow>().target);
+    EXPECT_FALSE(examples[0].at<GenerationRow>().answer);
+    EXPECT_TRUE(examples[0].at<GenerationRow>().references.empty());
+    EXPECT_TRUE(examples[1].at<GenerationRow>().target);
+  }
+  EXPECT_EQ(input_error([&] { rows(file, plain, LabelUse::kRequired, TableFormat::kCsv); }),
+            "f:2: expected a target, found an empty text");
+}
+
 TEST(Choice, RowsOfPromptsource) {
   const Task task = load_task("choice", kTasks);
   const auto examples =
@@ -256,6 +310,15 @@ TEST(Choice, OptionsOfAnInstructionAndOfColumns) {
   EXPECT_EQ(two[0].at<ChoiceRow>().options,
             (std::vector<std::string>{" do a", " do b", " neither"}));
   EXPECT_EQ(two[0].label, 1);
+}
+
+TEST(Choice, OptionsFromTheStartOfACell) {
+  const Task task = parsed(
+      "name: c\nkind: choice\nprompt: q\noptions: {column: o, after: '', separator: '/'}\n"
+      "target: y\n");
+  const auto found = rows(R"({"q": "?", "o": "x/y/z", "y": "y"})", task);
+  EXPECT_EQ(found[0].at<ChoiceRow>().options, (std::vector<std::string>{"x", "y", "z"}));
+  EXPECT_EQ(found[0].label, 1);
 }
 
 TEST(Cloze, BeforeMaskAfter) {

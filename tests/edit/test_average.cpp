@@ -1,6 +1,9 @@
 // Averages of adapters and of experts.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "base/error.h"
 #include "edit/average.h"
 #include "tests/support/compare.h"
@@ -51,6 +54,20 @@ TEST(Averages, OfOneAdapterTwiceIsItself) {
   for (int i = 0; i < 2; ++i) adapters.push_back(loaded("{edits: [{reft: {rank: 2}}]}", 1));
   expect_all_bits(average_adapters(adapters, {0.3, 0.7}, {"a", "b"}), adapters.front().tensors,
                   "tensors");
+}
+
+TEST(Averages, RefuseWeightsWithoutAFiniteSum) {
+  std::vector<LoadedAdapter> adapters;
+  for (const uint64_t seed : {1U, 2U}) adapters.push_back(loaded("{edits: [{affine: {}}]}", seed));
+  const double infinite = std::numeric_limits<double>::infinity();
+  for (const std::vector<double>& weights :
+       {std::vector<double>{infinite, 1}, std::vector<double>{1e308, 1e308},
+        std::vector<double>{1, std::nan("")}})
+    expect_message<InputError>(
+        [&] {
+          average_adapters(adapters, weights, {"a", "b"});
+        },
+        "weights: expected numbers with a finite sum, found ");
 }
 
 TEST(Averages, RefuseWhatIsNotOfOneShape) {

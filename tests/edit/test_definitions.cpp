@@ -97,8 +97,8 @@ TEST(Definitions, NameTheirTensorsByPlaceAndKind) {
             "0.lora/enc.1.attn.q.lora_a 0.lora/enc.1.attn.q.lora_b 1.lora/enc.0.ffn.up.lora_a "
             "1.lora/enc.0.ffn.up.lora_b "
             "head/out.weight head/out.bias ");
-  EXPECT_TRUE(adapter.acts_in_forward());
-  EXPECT_FALSE(built("{edits: [{bitfit: {}}]}").acts_in_forward());
+  EXPECT_EQ(adapter.parts().front().spec().sites.size(), 1U);
+  EXPECT_TRUE(built("{edits: [{bitfit: {}}]}").parts().front().spec().sites.empty());
   EXPECT_EQ(built("{}", std::nullopt).head(), nullptr);
   EXPECT_TRUE(built("{}", std::nullopt).params().empty());
 }

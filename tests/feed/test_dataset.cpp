@@ -5,43 +5,15 @@
 #include "base/error.h"
 #include "feed/dataset.h"
 #include "model/language_batch.h"
+#include "tests/feed/feed_rig.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
 namespace graft::testing::test_dataset {
 namespace {
 
-using Ids = std::vector<int64_t>;
-
 ModelText text_of(const std::string& family) {
-  ModelText text{"tests",
-                 Tokenizer::load(golden_dir("text") / "families" / family / "tokenizer.json")};
-  text.end_ids = {*text.tokenizer->token_to_id(family == "t5" ? "</s>" : "<|endoftext|>")};
-  return text;
-}
-
-// A config whose vocabulary holds the tokenizer's ids.
-ModelConfig config_of(const std::string& model_type, const ModelText& text) {
-  return parse_config(
-      tiny_config(model_type,
-                  Node::map({{"vocab_size", Node::integer(text.tokenizer->id_bound())}})),
-      "tiny");
-}
-
-Task task_of(const std::string& text) { return parse_task(yaml(text), "task"); }
-
-std::vector<Example> rows_of(const Task& task, const std::string& jsonl) {
-  return to_examples(parse_table(jsonl, TableFormat::kJsonl, "rows"), task, LabelUse::kOptional);
-}
-
-Ids plain(const ModelText& text, const std::string& words) {
-  return text.tokenizer->encode(words, {.add_special = false}).ids;
-}
-
-Ids joined(std::initializer_list<Ids> parts) {
-  Ids all;
-  for (const Ids& part : parts) all.insert(all.end(), part.begin(), part.end());
-  return all;
+  return testing::text_of(family, family == "t5" ? "</s>" : "<|endoftext|>");
 }
 
 constexpr const char* kQuestions =

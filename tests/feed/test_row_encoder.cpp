@@ -4,44 +4,12 @@
 
 #include "base/error.h"
 #include "feed/dataset.h"
+#include "tests/feed/feed_rig.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
 namespace graft::testing::test_row_encoder {
 namespace {
-
-using Ids = std::vector<int64_t>;
-
-ModelText text_of(const std::string& family, const std::string& end) {
-  ModelText text{"tests",
-                 Tokenizer::load(golden_dir("text") / "families" / family / "tokenizer.json")};
-  text.end_ids = {*text.tokenizer->token_to_id(end)};
-  return text;
-}
-
-ModelConfig config_of(const std::string& model_type, const ModelText& text) {
-  return parse_config(
-      tiny_config(model_type,
-                  Node::map({{"vocab_size", Node::integer(text.tokenizer->id_bound())}})),
-      "tiny");
-}
-
-Task task_of(const std::string& text) { return parse_task(yaml(text), "task"); }
-
-std::vector<Example> rows_of(const Task& task, const std::string& jsonl,
-                             LabelUse use = LabelUse::kOptional) {
-  return to_examples(parse_table(jsonl, TableFormat::kJsonl, "f.jsonl"), task, use);
-}
-
-Ids whole(const ModelText& text, const std::string& words) {
-  return text.tokenizer->encode(words, {.add_special = false}).ids;
-}
-
-Ids joined(std::initializer_list<Ids> parts) {
-  Ids all;
-  for (const Ids& part : parts) all.insert(all.end(), part.begin(), part.end());
-  return all;
-}
 
 Ids with_end(Ids ids, const ModelText& text) { return joined({ids, {text.end_id()}}); }
 
@@ -68,7 +36,7 @@ TEST(RowEncoder, TargetsAndOptionsGoOnFromTheirPrompt) {
     const ModelConfig config = config_of("llama", text);
     const Task task = task_of(kQuestions);
     const auto rows = rows_of(task, R"({"q": "over", "a": " the sea"})");
-    const Ids both = whole(text, "over the sea"), over = whole(text, "over");
+    const Ids both = plain(text, "over the sea"), over = plain(text, "over");
     const Sequence sequence = encode_examples(rows, task, text, config, 0).sequences.front();
     const Ids prompt =
         encode_examples(rows, task, text, config, 0, TargetUse::kLeaveOut).sequences.front().ids;
@@ -95,7 +63,7 @@ TEST(RowEncoder, AnEndedPromptIsGoneOnFromToo) {
                                             task, text, config_of("llama", text), 0)
                                 .sequences[0];
   EXPECT_EQ(Ids(sequence.ids.begin() + 1, sequence.ids.end()),
-            with_end(whole(text, "over</s> the sea"), text));
+            with_end(plain(text, "over</s> the sea"), text));
 }
 
 TEST(RowEncoder, AChoiceInAChatIsTheAssistantsTurn) {
@@ -119,7 +87,7 @@ TEST(RowEncoder, WhatStandsAroundATextStaysWhenItIsCut) {
       const Task task = task_of(kQuestions + ("truncation_side: " + side + "\n"));
       const Dataset data = encode_examples(rows_of(task, row), task, text, config, 12);
       const Sequence& sequence = data.sequences.front();
-      const Ids all = whole(text, letters);
+      const Ids all = plain(text, letters);
       EXPECT_EQ(sequence.ids, with_end(side == "right" ? Ids(all.begin(), all.begin() + 11)
                                                        : Ids(all.end() - 11, all.end()),
                                        text));
@@ -160,7 +128,7 @@ TEST(RowEncoder, PromptsAreCutAtTheSideOfTheTask) {
     return encode_examples(rows_of(task, row), task, text, config, length, use).sequences.front();
   };
   const Ids begin = {*text.tokenizer->token_to_id("<|begin_of_text|>")}, end = {text.end_id()};
-  const Ids prompt = whole(text, "a b c d e f g h"), target = joined({whole(text, " x y"), end});
+  const Ids prompt = plain(text, "a b c d e f g h"), target = joined({plain(text, " x y"), end});
   const auto first = [](const Ids& ids, int64_t count) {
     return Ids(ids.begin(), ids.begin() + count);
   };
@@ -191,7 +159,7 @@ TEST(RowEncoder, ChatsLoseTheirOldestTurns) {
                     last = "<|im_start|>user\nthree<|im_end|>\n",
                     answer = "<|im_start|>assistant\nfour<|im_end|>\n";
   const auto size = [&](const std::string& words) {
-    return static_cast<int64_t>(whole(text, words).size());
+    return static_cast<int64_t>(plain(text, words).size());
   };
   const int64_t all = static_cast<int64_t>(read(0, TargetUse::kFollow).sequences[0].ids.size()),
                 short_one = size(system + last + answer);

@@ -139,6 +139,43 @@ TEST_P(Measured, IsTheLossWithTheAdapterLessThatWithout) {
   }
 }
 
+// Plain text has no prompt: positions that an edit counts in one are counted in each text.
+TEST_F(PlainTexts, ArePromptsToEditsThatCountPositions) {
+  const Dataset texts = read("a b c d\ne f g h i j k\nl a\nb b b\n", 5);
+  const auto model = tiny_model("gpt2", Precision::kFloat32);
+  const Rig bare(model, "{edits: []}", std::nullopt);
+  Rig rig(model, "{edits: [{reft: {rank: 2, positions: f1+l1}}]}", std::nullopt);
+  rig.shake(0.3);
+  const BoundAdapter bound(*model, *rig.adapter, rig.tensors);
+  std::vector<Sequence> prompts = texts.sequences;
+  for (Sequence& prompt : prompts)
+    std::get<TargetMarks>(prompt.asked).prompt = std::ssize(prompt.ids);
+  const double expected = mean_loss_of(rig, prompts);
+  ASSERT_GT(std::abs(expected - mean_loss_of(bare, texts.sequences)), 1e-3);
+  EXPECT_NEAR(measure_forgetting(*model, bound, texts).after, expected, 1e-5);
+}
+
+TEST_F(PlainTexts, ShowNoEditWhatFollows) {
+  const auto model = tiny_model("gpt2", Precision::kFloat32);
+  const auto check = [&](const std::string& edits, const std::optional<Task>& task) {
+    check_forgetting(*Rig(model, "{edits: [" + edits + "]}", task).adapter);
+  };
+  const std::string positions = "{reft: {rank: 2, positions: l1}}",
+                    gate = "{gate: {}, of: {prefix: {length: 2}}}";
+  for (const std::string& edits : {positions, gate, positions + ", {lora: {rank: 2}}"})
+    check(edits, std::nullopt);
+  expect_message<InputError>(
+      [&] { check(positions + ", " + gate, std::nullopt); },
+      "what edit \"1.gate/\" forgets cannot be measured: a gate of it reads the prompt");
+  expect_message<InputError>(
+      [&] { check("{gate: {pool: mean}, of: {lora: {rank: 2}}}", class_task(3)); },
+      "a gate of it reads all of a text");
+  expect_message<InputError>(
+      [&] { check("{router: {experts: 2, embedding: 3}, of: {lora: {rank: 2}}}", std::nullopt); },
+      "it reads 3 numbers of each row (the task's embedding column), and plain text has none; "
+      "leave forgetting out");
+}
+
 INSTANTIATE_TEST_SUITE_P(Edits, Measured,
                          ::testing::Values("{lora: {rank: 2}}", "{full: {}}",
                                            "{prompt: {length: 2}}", "{prefix: {length: 2}}",

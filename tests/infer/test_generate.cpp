@@ -354,7 +354,9 @@ TEST(Generate, RefusesOptionsThatMakeNoSense) {
     expect_message<InputError>([&] { check_generation(options, config); }, message);
   };
   check_generation({}, config);
-  expect_refused({.max_new_tokens = 0}, "max_new_tokens: expected 1..1048576, found 0");
+  check_generation({.max_new_tokens = kAsFits, .sampling = {.min_new_tokens = 9}}, config);
+  expect_refused({.max_new_tokens = -1},
+                 "max_new_tokens: expected 1..1048576, or 0 for what fits, found -1");
   expect_refused({.sampling = {.temperature = -1}},
                  "temperature: expected 0 (the most probable token) or more, found -1");
   expect_refused({.sampling = {.temperature = 1, .top_p = 0}},
@@ -406,6 +408,50 @@ TEST(Generate, CountsThePromptWhereALengthIsOfAllTokens) {
   expect_message<InputError>(
       [&] { lengths(gpt2, {.max_total_tokens = 3}); },
       "example 0: the prompt has 3 tokens, and texts of at most 3 tokens in all are asked for");
+}
+
+// Where no length is given a text has the room behind its own prompt, whatever stands beside it.
+TEST(Generate, FillsTheRoomBehindEachPrompt) {
+  const DecodingRig gpt2(tiny_model("gpt2", Precision::kFloat32), ""),
+      t5(tiny_model("t5", Precision::kFloat32), "");
+  for (const int64_t beams : {1, 2}) {
+    const GenerateOptions options{.max_new_tokens = kAsFits, .beams = beams};
+    const auto texts = generate(*gpt2.rig.model, {gpt2.lane(short_prompts())}, options);
+    const std::vector<size_t> lengths = {8, 10, 9, 8};  // of 10 positions
+    for (size_t n = 0; n < lengths.size(); ++n) {
+      EXPECT_EQ(texts[n].front().tokens.size(), lengths[n]);
+      const std::vector<Sequence> one = {short_prompts()[n]};
+      EXPECT_EQ(texts[n].front().tokens,
+                generate(*gpt2.rig.model, {gpt2.lane(one)}, options).front().front().tokens);
+    }
+  }
+  const std::vector<Sequence> one = {short_prompts().front()};
+  const auto longest = generate(*t5.rig.model, {t5.lane(one)}, {.max_new_tokens = kAsFits});
+  EXPECT_EQ(longest.front().front().tokens.size(), 128U) << "no end of positions";
+}
+
+// What generate() finds when its turn comes is told of each prompt before.
+TEST(Generate, ChecksAPromptBeforeItsTurn) {
+  const auto model = tiny_model("gpt2", Precision::kFloat32);
+  const auto bart = tiny_model("bart", Precision::kFloat32);
+  const Sequence prompt{7, {5, 3, 9}};
+  const auto expect_refused = [&](const Model& of, const GenerateOptions& options,
+                                  const std::string& message) {
+    expect_message<InputError>([&] { check_prompt(of.config, {}, prompt, options, "f:2: "); },
+                               message);
+  };
+  for (const GenerateOptions& options :
+       {GenerateOptions{.max_new_tokens = 8}, GenerateOptions{.max_new_tokens = kAsFits},
+        GenerateOptions{.max_total_tokens = 5000}})
+    check_prompt(model->config, {}, prompt, options, "");
+  expect_refused(*model, {.max_new_tokens = 9},
+                 "f:2: 3 of the 10 positions of this model are taken before a token is written, "
+                 "and 9 new tokens are asked for: ask for at most 8, or shorten the prompt");
+  expect_refused(*bart, {.max_new_tokens = 12}, "12 new tokens are asked for: ask for at most 10");
+  expect_refused(*model, {.max_total_tokens = 3}, "f:2: the prompt has 3 tokens");
+  expect_refused(*model, {.max_new_tokens = kAsFits, .sampling = {.min_new_tokens = 9}},
+                 "f:2: texts of at least 9 new tokens are asked for (min_new_tokens), and here one "
+                 "of at most 8 is written");
 }
 
 TEST(Generate, RefusesToGoOnWithoutAToken) {

@@ -127,6 +127,13 @@ TEST(JoinGeneration, Refuses) {
                              "bad_words: expected a list of lists of tokens");
   expect_message<InputError>([&] { counted("{top_p: 2}", "{}"); },
                              "test:1:9: /top_p: expected a number in");
+  for (const char* name : {"temperature", "beams", "max_new_tokens"}) {
+    expect_message<InputError>(
+        [&] {
+          counted("{" + std::string(name) + ": many}", "{top_k: 5, beams: 2, min_new_tokens: 3}");
+        },
+        "/" + std::string(name) + ": expected a");
+  }
 }
 
 TEST(ReadGeneration, IsTheInverseOfTheNode) {
