@@ -15,35 +15,39 @@ namespace graft {
 
 namespace {
 
-// An evaluation goes forward alone.
 constexpr double kForwardShare = 1.0 / 3;
 
-double evaluated_tokens(const RunInputs& inputs, const Epochs& epochs) {
-  int64_t evaluations = 1;  // of what was kept
+// How often rows that choose are scored before the end.
+int64_t evaluations_between(const RunInputs& inputs, const Epochs& epochs) {
+  int64_t out = 0;
   for (int64_t step = 1; step <= epochs.total_steps(); ++step) {
-    if (step == epochs.total_steps() || epochs.falls_due(inputs.config.evaluate_every, step))
-      ++evaluations;
+    if (step == epochs.total_steps() || epochs.falls_due(inputs.config.evaluate_every, step)) ++out;
   }
-  double tokens = 0;
-  if (inputs.eval != nullptr)
-    tokens += static_cast<double>(evaluations * inputs.eval->rows.num_tokens);
-  for (const EvalTaskData& each : inputs.eval_tasks)
-    tokens += static_cast<double>(evaluations * each.data->rows.num_tokens);
-  if (inputs.test != nullptr) tokens += static_cast<double>(inputs.test->rows.num_tokens);
-  return tokens;
+  return out;
 }
 
 }  // namespace
+
+MemberWork work_of(const RunInputs& inputs) {
+  const Epochs epochs = epochs_of(inputs);
+  double choosing = 0;  // tokens of the rows that choose
+  if (inputs.eval != nullptr) choosing += static_cast<double>(inputs.eval->rows.num_tokens);
+  for (const EvalTaskData& each : inputs.eval_tasks)
+    choosing += static_cast<double>(each.data->rows.num_tokens);
+  const double judging =
+      inputs.test != nullptr ? static_cast<double>(inputs.test->rows.num_tokens) : 0;
+  const auto trained =
+      static_cast<double>(inputs.train->num_tokens) * epochs.epochs_done(epochs.total_steps());
+  const auto between = static_cast<double>(evaluations_between(inputs, epochs));
+  return {trained + kForwardShare * between * choosing, kForwardShare * (choosing + judging)};
+}
 
 void StudyForecast::add(const PlannedMember& member) {
   Member own{member};
   try {
     const RunInputs inputs = inputs_.load(config_of(member, "-"));
     own.footprint = make_plan(inputs).memory;
-    const Epochs epochs = epochs_of(inputs);
-    own.trained =
-        static_cast<double>(inputs.train->num_tokens) * epochs.epochs_done(epochs.total_steps());
-    own.evaluated = evaluated_tokens(inputs, epochs);
+    own.work = work_of(inputs);
   } catch (const InputError& error) {
     refused_.push_back({member.name, error.what()});
     return;
@@ -103,7 +107,7 @@ std::string StudyForecast::text() {
   std::vector<Footprint> group;
   for (const Member& member : members_) {
     const double a_token = seconds_per_token(member);
-    seconds += a_token * (member.trained + kForwardShare * member.evaluated);
+    seconds += a_token * (member.work.steps + member.work.last);
     group.push_back(member.footprint);
     const bool fits = group.size() <= limits_.together &&
                       peak_bytes_together(group, Members::kPassTokens) <= limits_.memory;

@@ -11,6 +11,14 @@
 
 namespace graft {
 
+// What a member computes, in tokens that are trained on: an evaluation goes forward alone, and
+// counts a third.
+struct MemberWork {
+  double steps = 0;  // with the evaluations between them
+  double last = 0;   // the evaluation of what is kept
+};
+MemberWork work_of(const RunInputs& inputs);
+
 class StudyForecast {
  public:
   // `inputs` must outlive it.
@@ -28,7 +36,7 @@ class StudyForecast {
   struct Member {
     PlannedMember planned;
     Footprint footprint = {};
-    double trained = 0, evaluated = 0;  // tokens, of all steps and evaluations
+    MemberWork work = {};
   };
 
   double seconds_per_token(const Member& member);

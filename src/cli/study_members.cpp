@@ -2,11 +2,13 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <tuple>
 #include <utility>
 
 #include "base/error.h"
+#include "cli/study_forecast.h"
 #include "edit/adapter_file.h"
 #include "infer/evaluate.h"
 #include "study/harvest.h"
@@ -79,7 +81,8 @@ void StudyMembers::step() {
   double done = 0;
   for (const Loaded& each : under_way_) {
     const Members::Status& status = members_.status(each.place);
-    done += static_cast<double>(status.steps_done) / static_cast<double>(status.total_steps);
+    done += each.steps_share * static_cast<double>(status.steps_done) /
+            static_cast<double>(status.total_steps);
   }
   ends_.advanced(done);
 }
@@ -109,7 +112,7 @@ void StudyMembers::admit() {
     ++next_;
     Loaded taken = std::move(*waiting_);
     waiting_.reset();
-    guarded(run.member, [&] { start(std::move(taken)); });
+    start(std::move(taken));
   }
 }
 
@@ -133,6 +136,8 @@ std::optional<StudyMembers::Loaded> StudyMembers::load(const StudyRun& run) {
   out.run = run;
   out.inputs = inputs_.load(config);
   out.footprint = make_plan(*out.inputs).memory;
+  const MemberWork work = work_of(*out.inputs);
+  out.steps_share = work.steps / std::max(work.steps + work.last, 1.0);
   out.task = out.inputs->task;
   out.text = out.inputs->text;
   out.eval = out.inputs->eval;
@@ -143,14 +148,16 @@ std::optional<StudyMembers::Loaded> StudyMembers::load(const StudyRun& run) {
 }
 
 void StudyMembers::start(Loaded loaded) {
-  const size_t member = loaded.run.member;
   RunInputs inputs = std::move(*loaded.inputs);
   loaded.inputs.reset();
-  ends_.started(member);
-  if (Run::is_finished(loaded.run.folder)) return tell(loaded, evaluate_kept(loaded));
+  ends_.started(loaded.run.member);
+  if (Run::is_finished(loaded.run.folder))
+    return tell_end(loaded, [&] { return evaluate_kept(loaded); });
   const bool goes_on = fs::exists(loaded.run.folder / "run.yaml");
-  loaded.place = members_.join(std::move(inputs), goes_on ? StartMode::kResume : StartMode::kFresh);
-  under_way_.push_back(std::move(loaded));
+  const StartMode mode = goes_on ? StartMode::kResume : StartMode::kFresh;
+  const bool has_joined = guarded(
+      loaded.run.member, [&] { loaded.place = members_.join(std::move(inputs), mode); });
+  if (has_joined) under_way_.push_back(std::move(loaded));
 }
 
 void StudyMembers::settle() {
@@ -161,7 +168,7 @@ void StudyMembers::settle() {
       case Members::State::kTraining:
       case Members::State::kLeft: go_on.push_back(std::move(each)); break;
       case Members::State::kDone:
-        guarded(each.run.member, [&] { tell(each, members_.take_evaluations(each.place)); });
+        tell_end(each, [&] { return members_.take_evaluations(each.place); });
         break;
       case Members::State::kFailed:
         guarded(each.run.member, [&] { std::rethrow_exception(status.error); });
@@ -170,14 +177,22 @@ void StudyMembers::settle() {
   under_way_ = std::move(go_on);
 }
 
-void StudyMembers::tell(const Loaded& loaded, const FinalEvaluations& evaluations) {
+// A study's file that cannot be written is no failure of the member.
+template <class F>
+void StudyMembers::tell_end(const Loaded& loaded, F evaluations) {
+  std::optional<MemberResult> result;
+  guarded(loaded.run.member, [&] { result = result_of(loaded, evaluations()); });
+  if (result) ends_.finished(loaded.run.member, *result);
+}
+
+MemberResult StudyMembers::result_of(const Loaded& loaded, const FinalEvaluations& evaluations) {
   MemberResult result = read_run_folder(loaded.run.folder, loaded.task.primary_metric);
   for (const auto& [side, data, evaluation] :
        {std::tuple("eval", &loaded.eval, &evaluations.eval),
         std::tuple("test", &loaded.test, &evaluations.test)}) {
     if (*evaluation) add_answers(side, loaded.task, **data, **evaluation, result);
   }
-  ends_.finished(loaded.run.member, result);
+  return result;
 }
 
 // Of a run that an earlier process finished, and did not come to tell.

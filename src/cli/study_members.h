@@ -44,7 +44,8 @@ class StudyMembers {
     ModelText text;
     std::shared_ptr<const EvalData> eval, test;
     GenerateOptions generation;
-    size_t place = 0;  // in members_
+    double steps_share = 1;  // of its work; the rest is the evaluation of what it keeps
+    size_t place = 0;        // in members_
   };
 
   void admit();
@@ -52,7 +53,9 @@ class StudyMembers {
   std::optional<Loaded> load(const StudyRun& run);
   void start(Loaded loaded);
   void settle();
-  void tell(const Loaded& loaded, const FinalEvaluations& evaluations);
+  template <class F>
+  void tell_end(const Loaded& loaded, F evaluations);
+  static MemberResult result_of(const Loaded& loaded, const FinalEvaluations& evaluations);
   FinalEvaluations evaluate_kept(const Loaded& loaded) const;
   template <class F>
   bool guarded(size_t member, F f);

@@ -87,6 +87,14 @@ std::vector<Tensor> computed(const Model& model, const Adapter& adapter,
   return out;
 }
 
+// Their forms have a head of the adapter's own, or answers in text.
+void refuse_cloze(const Adapter& adapter) {
+  if (!adapter.task() || adapter.task()->cloze() == nullptr) return;
+  throw InputError("task " + quote(adapter.task()->name) +
+                   " is a cloze, answered by the model's own head for masks, and no adapter of " +
+                   "other software says so; graft merge writes a folder that transformers reads");
+}
+
 double largest_difference(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   ensure(a.size() == b.size(), "both adapters have a head, or neither");
   double most = 0;
@@ -123,6 +131,7 @@ ExportReport export_adapter(const std::string& format, const Path& dir, const Lo
     throw InputError("'" + dir.string() + "': holds an adapter already (" + known.config +
                      "); choose another folder");
   }
+  refuse_cloze(loaded.adapter);
   const bool is_new = !std::filesystem::exists(dir);
   known.write(dir, loaded.adapter, loaded.tensors, model);
   try {

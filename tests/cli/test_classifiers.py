@@ -138,6 +138,8 @@ class Classifiers(support.SharedCase):
         for text, count in (("fine kind", 0), ("[MASK] kind [MASK]", 2)):
             self.assert_refused(run("trace", *adapter, "--text", text, "--out", target), 2, "--text: expected one [MASK]", f"found {count}")
         self.assert_done(run("merge", *adapter, "--out", self.dir / "merged"))
+        self.assert_refused(run("export", *adapter, "--to", "peft", "--out", self.dir / "peft"), 2, 'task "mood" is a cloze', "graft merge writes a folder")
+        self.assertFalse((self.dir / "peft").exists())
 
     def test_decoders_learn_labels_and_a_merged_folder_answers_alone(self):
         for name in ("gpt2-tiny", "llama-grouped", "qwen2-tiny", "mistral-tiny", "t5-tiny", "t5-gated", "bart-tiny"):
