@@ -155,8 +155,8 @@ void StudyMembers::start(Loaded loaded) {
     return tell_end(loaded, [&] { return evaluate_kept(loaded); });
   const bool goes_on = fs::exists(loaded.run.folder / "run.yaml");
   const StartMode mode = goes_on ? StartMode::kResume : StartMode::kFresh;
-  const bool has_joined = guarded(
-      loaded.run.member, [&] { loaded.place = members_.join(std::move(inputs), mode); });
+  const bool has_joined =
+      guarded(loaded.run.member, [&] { loaded.place = members_.join(std::move(inputs), mode); });
   if (has_joined) under_way_.push_back(std::move(loaded));
 }
 

@@ -147,8 +147,8 @@ int run_sweep(const SweepFlags& flags) {
   if (!flags.is_quiet)
     std::fprintf(stderr, "%s: %s\n", message_text(study.name).c_str(),
                  counted(static_cast<int64_t>(plan.members.size()), "member").c_str());
-  if (study.search) check_search(study, engine);
   if (flags.only_checks) {
+    if (study.search) check_search(study, engine);
     if (!flags.is_quiet) std::fprintf(stderr, "%s", engine.forecast().c_str());
     engine.check_rows();
     return 0;

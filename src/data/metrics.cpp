@@ -98,10 +98,19 @@ std::vector<int64_t> as_classes(Values values) {
 bool is_less_better(std::string_view metric) {
   constexpr std::string_view kMean = "mean_";
   if (metric.starts_with(kMean)) metric.remove_prefix(kMean.size());
+  metric = metric.substr(0, metric.find(' '));
   for (const std::string_view each : {"loss", "forgetting", "perplexity", "ter", "brier", "ece"}) {
     if (metric == each) return true;
   }
   return false;
+}
+
+bool is_score_key(std::string_view key) {
+  for (const std::string_view other : {"rows", "mean_of", "only_answer", "step", "epoch", "event",
+                                       "seconds", "majority", "calibration"}) {
+    if (key == other) return false;
+  }
+  return true;
 }
 
 double accuracy(Classes truth, Classes predicted) {

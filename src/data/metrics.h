@@ -22,12 +22,12 @@ using Classes = std::span<const int64_t>;
 using Values = std::span<const double>;
 
 // Whether a smaller value is better, of a metric or of the loss, and of what a study keeps beside
-// them ("forgetting", "mean_perplexity").
+// them ("forgetting", "mean_perplexity", "mean_perplexity GROUP").
 bool is_less_better(std::string_view metric);
 
-// Keys that stand beside the scores of an evaluation in files and logs, and are none.
-inline constexpr std::string_view kNoScores[] = {"rows",  "only_answer", "step",     "epoch",
-                                                 "event", "seconds",     "majority", "calibration"};
+// Whether a key of an evaluation in files and logs is a score's, or of scores below it: not "rows",
+// "majority" and the like, which stand beside them.
+bool is_score_key(std::string_view key);
 
 // Share of equal rows, in [0, 1].
 double accuracy(Classes truth, Classes predicted);

@@ -1,8 +1,8 @@
 // Internal to src/study.
 //
 // An SQLite file: statements that are bound, stepped and read, and transactions that are whole or
-// not there. SQLite's own faults become InputError (a damaged file, one that another process holds)
-// and IoError (a full disk).
+// not there. SQLite's own faults become InputError (a damaged file) and IoError (a full disk, a
+// file that another process holds).
 #pragma once
 
 #include <cstdint>

@@ -29,33 +29,43 @@ int64_t step_of(const Node& event) {
   return step == nullptr ? 0 : std::atoll(step->scalar.c_str());
 }
 
-bool is_score(const std::string& key) {
-  return std::find(std::begin(kNoScores), std::end(kNoScores), key) == std::end(kNoScores);
-}
-
-// What the mean over data sets is called: "mean_perplexity" where less of it is better, as their
-// first metric tells, else "mean".
-std::string mean_name(const Node& scores) {
+// The metric whose mean over data sets this is. Older runs do not say so: there it is what the
+// first data set has first.
+std::string metric_of_mean(const Node& scores) {
+  if (const Node* metric = scores.find("mean_of")) return metric->scalar;
   for (const auto& [name, of_set] : scores.members) {
-    if (of_set.kind != Node::Kind::kMap || !is_score(name)) continue;
+    if (of_set.kind != Node::Kind::kMap || !is_score_key(name) || name == "groups") continue;
     for (const auto& [metric, value] : of_set.members) {
-      if (metric == "loss" || !is_score(metric) || !is_number(value)) continue;
-      return is_less_better(metric) ? "mean_" + metric : "mean";
+      if (metric != "loss" && is_score_key(metric) && is_number(value)) return metric;
     }
   }
-  return "mean";
+  return "";
 }
 
-// Numbers among `scores` that are scores, and what lies below them: data sets of their own.
+// What the mean over data sets is called: "mean_perplexity" where less of it is better, else
+// "mean".
+std::string mean_name(const Node& scores) {
+  const std::string metric = metric_of_mean(scores);
+  return is_less_better(metric) ? "mean_" + metric : "mean";
+}
+
+// Numbers among `scores` that are scores, and what lies below them: data sets of their own, and the
+// means over groups of them.
 template <class Take>
 void visit_scores(const Node& scores, const std::string& side, const Take& take) {
   for (const auto& [name, value] : scores.members) {
-    if (is_score(name) && is_number(value))
+    if (is_score_key(name) && is_number(value))
       take(side, name == "mean" ? mean_name(scores) : name, number_of(value));
   }
   for (const auto& [name, value] : scores.members) {
-    if (value.kind == Node::Kind::kMap && is_score(name))
+    if (value.kind != Node::Kind::kMap || !is_score_key(name)) continue;
+    if (name != "groups") {
       visit_scores(value, name == "eval" ? side : name, take);
+      continue;
+    }
+    const std::string mean = mean_name(scores);
+    for (const auto& [group, of_group] : value.members)
+      take(name, mean == "mean" ? group : mean + " " + group, number_of(of_group));
   }
 }
 

@@ -79,10 +79,8 @@ class Multiplier {
     std::map<std::string, std::string> given;  // by all members, and its place
     const auto claim = [&](std::map<std::string, std::string>& seen, const std::string& key,
                            const std::string& place) {
-      for (const auto& [elsewhere, says] : kElsewhere) {
-        if (key == elsewhere || key.starts_with(elsewhere + ".edits"))
-          parts_.tell(place, quote(key) + " is no setting of a study: " + says);
-      }
+      if (const std::string says = said_elsewhere(key); !says.empty())
+        parts_.tell(place, quote(key) + " is no setting of a study: " + says);
       if (key == kTask || key == kMethod) {
         parts_.tell(place, quote(key) + " is no setting: list it in grid:");
         return;
@@ -232,6 +230,13 @@ void StudyParts::tell(const std::string& place, const std::string& message) {
 std::string long_name(const std::string& key) {
   const auto found = kLongNames.find(key);
   return found == kLongNames.end() ? key : found->second;
+}
+
+std::string said_elsewhere(const std::string& key) {
+  for (const auto& [elsewhere, says] : kElsewhere) {
+    if (key == elsewhere || key.starts_with(elsewhere + ".edits")) return says;
+  }
+  return "";
 }
 
 std::string shown_value(const Node& value) {

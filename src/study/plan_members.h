@@ -47,6 +47,9 @@ struct StudyParts {
 // What a key of the file is called among the settings of a run: "data.rows" of "rows".
 std::string long_name(const std::string& key);
 
+// Where a study says what others call this setting: "methods: say it"; "" of one that may be given.
+std::string said_elsewhere(const std::string& key);
+
 // "0.001" of a plain 1e-3: one spelling of a number.
 std::string shown_value(const Node& value);
 

@@ -37,6 +37,7 @@ struct Halving {
   std::string key;  // the setting that is the budget: "epochs", "max_steps", "data.rows"
   std::vector<double> budgets;  // rising, at least two
   int64_t factor = 3;
+  std::string place = {};  // "STUDY.yaml:8:12"
 };
 
 struct SearchPlan {

@@ -1,7 +1,11 @@
 #include "study/search_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
+
+#include "study/plan_members.h"
+#include "study/search_trials.h"
 
 namespace graft {
 
@@ -25,6 +29,25 @@ void read_range(Options& range, SearchAxis& axis) {
     range.fault("low", "on a logarithmic scale expected more than 0");
 }
 
+std::string place_in(const Options& options, const Node& node) {
+  return options.source() + ":" + std::to_string(node.line) + ":" + std::to_string(node.column);
+}
+
+bool has_axis(const std::vector<SearchAxis>& axes, const std::string& key) {
+  return std::any_of(axes.begin(), axes.end(),
+                     [&](const SearchAxis& axis) { return axis.key == key; });
+}
+
+// Why a search cannot choose this setting; "" where it can.
+std::string reason_against(const std::string& key, const std::vector<SearchAxis>& axes) {
+  if (has_axis(axes, key)) return "the setting " + quote(key) + " stands twice";
+  if (key == "method" || key == "task") return quote(key) + " is no setting: list it in grid:";
+  if (is_seed_setting(key))
+    return quote(key) + " is nothing to choose: seed: of the search has its seeds";
+  const std::string says = said_elsewhere(key);
+  return says.empty() ? "" : quote(key) + " is no setting of a study: " + says;
+}
+
 std::vector<SearchAxis> read_axes(Options& search, SearchKind kind) {
   std::vector<SearchAxis> axes;
   const Node* map = search.raw("settings");
@@ -35,9 +58,10 @@ std::vector<SearchAxis> read_axes(Options& search, SearchKind kind) {
   }
   Options& settings = search.section("settings");
   for (const auto& [key, value] : map->members) {
-    SearchAxis axis{.key = key == "rows" ? "data.rows" : key};
-    axis.place =
-        settings.source() + ":" + std::to_string(value.line) + ":" + std::to_string(value.column);
+    SearchAxis axis{.key = long_name(key)};
+    axis.place = place_in(settings, value);
+    if (const std::string reason = reason_against(axis.key, axes); !reason.empty())
+      settings.fault(key, reason);
     if (value.kind == Node::Kind::kMap) {
       read_range(settings.section(key), axis);
       if (kind == SearchKind::kGrid)
@@ -53,18 +77,28 @@ std::vector<SearchAxis> read_axes(Options& search, SearchKind kind) {
   return axes;
 }
 
-Halving read_halving(Options& options) {
+// Steps and rows are whole numbers, epochs are not.
+Halving read_halving(Options& search, const std::vector<SearchAxis>& axes) {
+  Options& options = search.section("halving");
   Halving out;
-  out.key = options.choice("setting", std::nullopt, {"epochs", "max_steps", "rows"});
-  if (out.key == "rows") out.key = "data.rows";
-  const double from = options.number("from", std::nullopt, 1e-3, 1e12);
-  const double to = options.number("to", std::nullopt, 1e-3, 1e12);
+  out.place = place_in(search, *search.raw("halving"));
+  out.key = long_name(options.choice("setting", std::nullopt, {"epochs", "max_steps", "rows"}));
+  const bool is_whole = out.key != "epochs";
+  const double least = is_whole ? 1 : 1e-3;
+  double from = options.number("from", std::nullopt, least, 1e12),
+         to = options.number("to", std::nullopt, least, 1e12);
+  if (is_whole) {
+    from = std::floor(from);
+    to = std::floor(to);
+  }
   out.factor = options.integer("factor", 3, 2, 100);
   if (to <= from) options.fault("to", "expected more than from");
   else
     for (double budget = from; budget < to; budget *= static_cast<double>(out.factor))
-      out.budgets.push_back(out.key == "epochs" ? budget : std::floor(budget));
-  out.budgets.push_back(out.key == "epochs" ? to : std::floor(to));
+      out.budgets.push_back(budget);
+  out.budgets.push_back(to);
+  if (has_axis(axes, out.key))
+    options.fault("setting", quote(out.key) + " is the budget and is searched; leave one out");
   return out;
 }
 
@@ -84,7 +118,7 @@ std::optional<SearchPlan> read_search(Options& options) {
   std::set<int64_t> different(plan.seeds.begin(), plan.seeds.end());
   if (search.is_given("seed") && (plan.seeds.empty() || different.size() < plan.seeds.size()))
     search.fault("seed", "expected one seed or more, each once");
-  if (search.is_given("halving")) plan.halving = read_halving(search.section("halving"));
+  if (search.is_given("halving")) plan.halving = read_halving(search, plan.axes);
   return plan;
 }
 

@@ -1,77 +1,20 @@
 #include "study/search_run.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
-#include <map>
 
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/spelling.h"
 #include "data/metrics.h"
 #include "study/search.h"
+#include "study/search_trials.h"
 
 namespace graft {
 
 namespace {
 
 constexpr int64_t kSearchVersion = 1;
-
-bool is_seed_setting(const std::string& key) { return key == "seed" || key.starts_with("seeds."); }
-
-bool has_setting(const std::vector<StudySetting>& settings, const std::string& key) {
-  return std::any_of(settings.begin(), settings.end(),
-                     [&](const StudySetting& setting) { return setting.key == key; });
-}
-
-// The members that differ in seeds alone, and the first of them without its seeds.
-struct SearchGroup {
-  std::string name;
-  MemberDraft draft;
-  bool draws_rows = false;  // by a seed of theirs (seeds.rows), in place of the first ones
-  std::vector<size_t> members;
-};
-
-std::vector<SearchGroup> groups_of(const StudyFile& study) {
-  std::vector<SearchGroup> groups;
-  for (size_t i = 0; i < study.members.size(); ++i) {
-    std::string name;
-    for (const auto& [factor, value] : study.members[i].factors) {
-      if (is_seed_setting(factor)) continue;
-      const bool is_name = factor == "method" || factor == "task";
-      name += (name.empty() ? "" : ", ") + (is_name ? value : factor + " " + value);
-    }
-    auto group = std::find_if(groups.begin(), groups.end(),
-                              [&](const SearchGroup& each) { return each.name == name; });
-    if (group == groups.end()) {
-      group = groups.insert(groups.end(), {name, study.members[i], false, {}});
-      std::vector<StudySetting>& settings = group->draft.settings;
-      group->draws_rows = has_setting(settings, "seeds.rows");
-      std::erase_if(settings,
-                    [](const StudySetting& setting) { return is_seed_setting(setting.key); });
-    }
-    group->members.push_back(i);
-  }
-  return groups;
-}
-
-MemberDraft draft_of(const SearchGroup& group, const Trial& trial, int64_t seed,
-                     const std::string& place) {
-  MemberDraft draft = group.draft;
-  for (const auto& [key, value] : trial.settings) {
-    std::erase_if(draft.settings,
-                  [&key = key](const StudySetting& setting) { return setting.key == key; });
-    draft.settings.push_back({key, value, place});
-  }
-  draft.settings.push_back({"seed", std::to_string(seed), place});
-  if (group.draws_rows) draft.settings.push_back({"seeds.rows", std::to_string(seed), place});
-  const std::string number = std::to_string(trial.candidate + 1);
-  draft.name = group.name + ", try " + number + ", rung " + std::to_string(trial.rung + 1) +
-               ", seed " + std::to_string(seed);
-  draft.folder +=
-      "-try" + number + "-rung" + std::to_string(trial.rung + 1) + "-seed" + std::to_string(seed);
-  return draft;
-}
 
 Node settings_node(const TrialSettings& settings) {
   Node out = Node::map();
@@ -171,7 +114,8 @@ class SearchRunner {
     for (const SearchGroup& group : groups_) {
       const std::unique_ptr<Searcher> searcher = searcher_of(group);
       const Trial first = *searcher->ask();
-      const MemberDraft draft = draft_of(group, first, study_.search->seeds.front(), place());
+      const MemberDraft draft =
+          draft_of(*study_.search, group, first, study_.search->seeds.front());
       text += group.name + "\n" + to_json(engine_.resolve(study_, draft), -1) + "\n";
     }
     for (const int64_t seed : study_.search->seeds) text += std::to_string(seed) + " ";
@@ -190,8 +134,6 @@ class SearchRunner {
   std::unique_ptr<Searcher> searcher_of(const SearchGroup& group) const {
     return make_searcher(*study_.search, RandomKey{}.with("search").with(group.name));
   }
-
-  std::string place() const { return study_.search->axes.front().place; }
 
   void read() {
     if (!std::filesystem::exists(file())) return;
@@ -215,7 +157,7 @@ class SearchRunner {
     const SearchGroup& group = groups_[g];
     const std::unique_ptr<Searcher> searcher = searcher_of(group);
     std::vector<Node> known = earlier(g);
-    if (options_.retries_failed) known.erase(first_failed(known), known.end());
+    if (options_.retries_failed && options_.may_run) known.erase(first_failed(known), known.end());
     std::vector<Node> trials;
     while (const std::optional<Trial> trial = searcher->ask()) {
       std::optional<TrialRecord> record;
@@ -237,7 +179,9 @@ class SearchRunner {
     for (const size_t member : group.members) {
       for (const auto& [key, value] : best->settings) {
         const bool is_budget = study_.search->halving && key == study_.search->halving->key;
-        if (!is_budget) study_.members[member].settings.push_back({key, value, place()});
+        if (!is_budget)
+          study_.members[member].settings.push_back(
+              {key, value, place_of_key(*study_.search, key)});
       }
     }
     return true;
@@ -273,7 +217,7 @@ class SearchRunner {
     std::vector<Path> folders;
     try {
       for (const int64_t seed : study_.search->seeds) {
-        const MemberDraft draft = draft_of(group, trial, seed, place());
+        const MemberDraft draft = draft_of(*study_.search, group, trial, seed);
         members.push_back({draft.name, draft.factors, to_json(engine_.resolve(study_, draft), -1)});
         engine_.check(members.back());
         folders.push_back(options_.out / "search" / draft.folder);
@@ -346,66 +290,7 @@ class SearchRunner {
   bool is_stopped_ = false;  // when the last trial had come to its end
 };
 
-void check_axis(const StudyFile& study, const SearchGroup& group, const SearchAxis& axis,
-                StudyEngine& engine) {
-  std::vector<std::string> values = axis.values;
-  if (values.empty())
-    values = {axis.is_whole ? std::to_string(std::llround(axis.low))
-                            : Node::number(axis.low).scalar};
-  for (const std::string& value : values) {
-    try {
-      const Trial trial{0, 0, {{axis.key, value}}};
-      engine.resolve(study, draft_of(group, trial, study.search->seeds.front(), axis.place));
-    } catch (const InputError& error) {
-      throw InputError(axis.place + ": search of " + quote(group.name) + ": " + error.what());
-    }
-  }
-}
-
-// Epochs count nothing where the length is one of steps.
-void check_length(const StudyFile& study, const SearchGroup& group) {
-  const SearchPlan& search = *study.search;
-  const bool asks_for_epochs =
-      (search.halving && search.halving->key == "epochs") ||
-      std::any_of(search.axes.begin(), search.axes.end(),
-                  [](const SearchAxis& axis) { return axis.key == "epochs"; });
-  if (asks_for_epochs && has_setting(group.draft.settings, "max_steps"))
-    throw InputError(study.source + ": search: epochs change nothing in " + quote(group.name) +
-                     ", which has max_steps: search that, or leave it out");
-}
-
 }  // namespace
-
-void check_search(const StudyFile& study, StudyEngine& engine) {
-  for (const MemberDraft& member : study.members) {
-    bool has_seed = false;
-    for (const StudySetting& setting : member.settings) {
-      for (const SearchAxis& axis : study.search->axes) {
-        if (axis.key == setting.key)
-          throw InputError(axis.place + ": the setting " + quote(axis.key) +
-                           " is searched and given at " + setting.place + "; leave one out");
-      }
-      if (!is_seed_setting(setting.key)) continue;
-      has_seed |= setting.key == "seed";
-      for (const int64_t seed : study.search->seeds) {
-        if (setting.value == std::to_string(seed))
-          throw InputError(
-              study.source + ": search: the seed " + setting.value + " is one of the members' (" +
-              setting.place +
-              "): settings that were chosen by a seed look better on it; give another");
-      }
-    }
-    const bool takes_usual =
-        !has_seed && std::count(study.search->seeds.begin(), study.search->seeds.end(), 42) > 0;
-    if (takes_usual)
-      throw InputError(study.source +
-                       ": search: the seed 42 is the one of members without a seed; give another");
-  }
-  for (const SearchGroup& group : groups_of(study)) {
-    check_length(study, group);
-    for (const SearchAxis& axis : study.search->axes) check_axis(study, group, axis, engine);
-  }
-}
 
 bool run_search(StudyFile& study, StudyEngine& engine, const SearchOptions& options) {
   check_search(study, engine);

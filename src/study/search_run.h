@@ -18,7 +18,7 @@ struct SearchOptions {
 
 // Throws InputError where a setting that is searched stands elsewhere in the study, is none, has a
 // value that a member cannot have, or changes nothing; or where a seed of the search is one of the
-// members'.
+// members'. (In search_check.cpp.)
 void check_search(const StudyFile& study, StudyEngine& engine);
 
 // One search for each method, task and other factor but the seeds, by the mean over the search's
@@ -26,8 +26,8 @@ void check_search(const StudyFile& study, StudyEngine& engine);
 // and what was given up with its reason: a process that is killed goes on there; with
 // retries_failed at the first trial that failed. Puts the settings found into the members of
 // `study`. False where the engine was asked to stop. Throws InputError where the file is of another
-// search, another process is at it, a search has no trial that came to its end, or may_run is false
-// and trials are missing.
+// search, a search has no trial that came to its end, or may_run is false and trials are missing;
+// IoError where another process is at it.
 bool run_search(StudyFile& study, StudyEngine& engine, const SearchOptions& options);
 
 }  // namespace graft

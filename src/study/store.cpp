@@ -163,6 +163,11 @@ std::vector<NamedNumber> read_numbers(Database& database, const char* table, int
   return out;
 }
 
+// side, row, id, truth, answer
+RowAnswer read_answer(const Statement& row) {
+  return {row.text(0), row.integer(1), row.text(2), row.text(3), row.text(4)};
+}
+
 void write_numbers(Database& database, const char* table, int64_t member,
                    const std::vector<NamedNumber>& numbers) {
   Statement insert = database.prepare("INSERT INTO " + std::string(table) + " VALUES (?, ?, ?, ?)");
@@ -272,31 +277,45 @@ std::vector<MemberStatus> StudyStore::statuses() const {
 }
 
 MemberResult StudyStore::result(size_t member) const {
-  const auto id = static_cast<int64_t>(member);
   const auto rows_of = [&](const char* sql) {
     Statement rows = database_->prepare(sql);
-    rows.bind(id);
+    rows.bind(static_cast<int64_t>(member));
     return rows;
   };
-  MemberResult out;
-  Statement scores =
-      rows_of("SELECT side, metric, value FROM scores WHERE member = ? ORDER BY place");
-  while (scores.step()) out.scores.push_back({scores.text(0), scores.text(1), scores.number(2)});
+  MemberResult out = summary(member);
   Statement curve =
       rows_of("SELECT side, metric, step, value FROM curve WHERE member = ? ORDER BY place");
   while (curve.step())
     out.curve.push_back({curve.text(0), curve.text(1), curve.integer(2), curve.number(3)});
   Statement answers = rows_of(
       "SELECT side, row, id, truth, answer FROM answers WHERE member = ? ORDER BY side, row");
-  while (answers.step())
-    out.answers.push_back(
-        {answers.text(0), answers.integer(1), answers.text(2), answers.text(3), answers.text(4)});
+  while (answers.step()) out.answers.push_back(read_answer(answers));
   Statement records =
       rows_of("SELECT step, name, means FROM records WHERE member = ? ORDER BY place");
   while (records.step())
     out.records.push_back({records.integer(0), records.text(1), records.text(2)});
+  return out;
+}
+
+MemberResult StudyStore::summary(size_t member) const {
+  const auto id = static_cast<int64_t>(member);
+  MemberResult out;
+  Statement scores =
+      database_->prepare("SELECT side, metric, value FROM scores WHERE member = ? ORDER BY place");
+  scores.bind(id);
+  while (scores.step()) out.scores.push_back({scores.text(0), scores.text(1), scores.number(2)});
   out.facts = read_numbers(*database_, "facts", id);
   out.readings = readings(member);
+  return out;
+}
+
+std::vector<RowAnswer> StudyStore::answers(size_t member, const std::string& side) const {
+  Statement rows = database_->prepare(
+      "SELECT side, row, id, truth, answer FROM answers WHERE member = ? AND side = ? ORDER BY "
+      "row");
+  rows.bind(static_cast<int64_t>(member)).bind(side);
+  std::vector<RowAnswer> out;
+  while (rows.step()) out.push_back(read_answer(rows));
   return out;
 }
 

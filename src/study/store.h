@@ -115,6 +115,9 @@ class StudyStore {
   // Of every member, in the order of the plan; members are named by their index there.
   std::vector<MemberStatus> statuses() const;
   MemberResult result(size_t member) const;  // of one that is done
+  // Parts of it, for who reads many members: curves and answers are long.
+  MemberResult summary(size_t member) const;  // scores, facts and readings
+  std::vector<RowAnswer> answers(size_t member, const std::string& side) const;
   std::vector<NamedNumber> readings(size_t member) const;
 
   void finish(size_t member, const MemberResult& result);

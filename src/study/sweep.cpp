@@ -33,13 +33,7 @@ bool is_about(const std::string& message, const std::string& path) {
 std::string place_of(const StudyFile& study, const MemberDraft& member,
                      const std::string& message) {
   for (const StudySetting& setting : member.settings) {
-    const std::string key = setting.key.substr(setting.key.rfind('.') + 1);
-    for (const std::string& form :
-         {setting_text(setting.key + "="), "/" + setting.key + ":", "/" + key + ":"}) {
-      if (message.find(form) != std::string::npos) return setting.place;
-    }
-    // Elsewhere in a message "key: value" is advice.
-    if (message.starts_with(setting.key + ": ")) return setting.place;
+    if (names_setting(message, setting.key)) return setting.place;
   }
   if (is_about(message, study.model)) return study.model_place;
   for (const std::string& word :
@@ -82,8 +76,16 @@ FolderLock::FolderLock(const Path& folder)
     : folder_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
   if (folder_.get() < 0) throw IoError(refused("cannot open", folder));
   if (!lock_alone(folder_.get()))
-    throw InputError("'" + folder.string() +
-                     "': another process is running this study; wait for it, or stop it first");
+    throw IoError("'" + folder.string() +
+                  "': another process is running this study; wait for it, or stop it first");
+}
+
+bool names_setting(const std::string& message, const std::string& key) {
+  const std::string last = key.substr(key.rfind('.') + 1);
+  for (const std::string& form : {setting_text(key + "="), "/" + key + ":", "/" + last + ":"}) {
+    if (message.find(form) != std::string::npos) return true;
+  }
+  return message.starts_with(key + ": ");  // elsewhere in a message "key: value" is advice
 }
 
 StudyPlan plan_study(const StudyFile& study, StudyEngine& engine) {

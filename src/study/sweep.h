@@ -49,8 +49,8 @@ class StudyEngine {
   virtual bool run(const std::vector<StudyRun>& runs, StudyEnds& ends) = 0;
 };
 
-// One process at a time works at the results of a folder, or at its search. Throws InputError where
-// another does, IoError where the folder cannot be opened.
+// One process at a time works at the results of a folder, or at its search. Throws IoError where
+// another does, or the folder cannot be opened.
 class FolderLock {
  public:
   explicit FolderLock(const Path& folder);
@@ -58,6 +58,9 @@ class FolderLock {
  private:
   Descriptor folder_;
 };
+
+// Whether what a message of StudyEngine::resolve says is about this setting.
+bool names_setting(const std::string& message, const std::string& key);
 
 // Every member with its whole settings. Throws InputError, before anything is trained, listing what
 // is wrong with any member, each with the line and column of what it comes from; and members that
@@ -99,7 +102,7 @@ struct SweepEnd {
 };
 
 // What is done is skipped; so is what failed, unless retries_failed. Throws InputError where the
-// results in `out` are of another study, or another process is at them.
+// results in `out` are of another study, IoError where another process is at them.
 SweepEnd sweep(const StudyFile& study, const StudyPlan& plan, StudyEngine& engine,
                const SweepOptions& options);
 

@@ -43,7 +43,7 @@ std::optional<double> number_in(const std::vector<NamedNumber>& numbers, const s
 
 // One side of a member that is done.
 struct MemberData {
-  MemberResult result;
+  MemberResult result;             // but for what is long
   std::vector<RowAnswer> answers;  // of the side
 };
 
@@ -53,17 +53,11 @@ class TableMaker {
       : options_(options), plan_(store.plan()), statuses_(store.statuses()) {
     for (size_t i = 0; i < plan_.members.size(); ++i) {
       if (statuses_[i].state != MemberState::kDone) continue;
-      done_[i].result = store.result(i);
-      done_[i].result.curve = {};  // of thousands of steps, for no table
+      done_[i].result = store.summary(i);
     }
     if (done_.empty()) throw InputError("study " + quote(plan_.name) + ": no member is done yet");
     choose_side();
-    for (auto& [i, data] : done_) {
-      for (const RowAnswer& answer : data.result.answers) {
-        if (answer.side == out_.side) data.answers.push_back(answer);
-      }
-      data.result.answers = {};
-    }
+    for (auto& [i, data] : done_) data.answers = store.answers(i, out_.side);
   }
 
   StudyTable make() {

@@ -19,7 +19,7 @@
 namespace graft {
 
 struct StudyTableOptions {
-  std::string side = {};            // empty: test where there is one, else eval
+  std::string side = {};            // empty: test where all members have it, else eval
   std::string metric = {};          // empty: the first that a member has
   std::string compared = "method";  // the factor whose values are compared
   std::string baseline = {};        // compare with this value only; empty: every two

@@ -27,6 +27,11 @@ constexpr double kWorstLoss = 1e300;
 // before a resume.
 double known_loss(double loss) { return std::isfinite(loss) ? loss : kWorstLoss; }
 
+// All evaluations count but the one at the end of a run that was made longer since.
+std::optional<double> usually_counted(const BestSoFar& best) {
+  return best.step < 0 ? std::nullopt : std::optional(best.value);
+}
+
 Path folder_of(const Path& run_dir) { return run_dir / "checkpoints"; }
 
 // Folders step-N, by N, most steps first.
@@ -48,18 +53,21 @@ std::vector<std::pair<int64_t, Path>> step_folders(const Path& run_dir) {
 Node to_node(const Checkpoint& c, const std::string& state) {
   Node inputs = Node::map();
   for (const auto& [what, digest] : c.inputs) inputs[what] = Node::text(digest);
-  return Node::map({{"version", Node::integer(kVersion)},
-                    {"step", Node::integer(c.step)},
-                    {"log_bytes", Node::integer(c.log_bytes)},
-                    {"tokens", Node::integer(c.tokens)},
-                    {"seconds", Node::number(c.seconds)},
-                    {"config", Node::text(c.config)},
-                    {"inputs", std::move(inputs)},
-                    {"best_step", Node::integer(c.best.step)},
-                    {"best_value", Node::number(c.best.value)},
-                    {"best_loss", Node::number(known_loss(c.best.loss))},
-                    {"stale", Node::integer(c.best.stale)},
-                    {"state", Node::text(state)}});
+  Node out = Node::map({{"version", Node::integer(kVersion)},
+                        {"step", Node::integer(c.step)},
+                        {"log_bytes", Node::integer(c.log_bytes)},
+                        {"tokens", Node::integer(c.tokens)},
+                        {"seconds", Node::number(c.seconds)},
+                        {"config", Node::text(c.config)},
+                        {"inputs", std::move(inputs)},
+                        {"best_step", Node::integer(c.best.step)},
+                        {"best_value", Node::number(c.best.value)},
+                        {"best_loss", Node::number(known_loss(c.best.loss))},
+                        {"stale", Node::integer(c.best.stale)},
+                        {"state", Node::text(state)}});
+  if (c.best.counted != usually_counted(c.best))
+    out["counted_value"] = c.best.counted ? Node::number(*c.best.counted) : Node::null();
+  return out;
 }
 
 // Of every byte of the state: a damaged file must not be trained on.
@@ -103,6 +111,10 @@ Checkpoint read_checkpoint(const Path& dir, int64_t folder_step) {
   c.best.loss = options.number("best_loss", kWorstLoss, -kWorstLoss,
                                kWorstLoss);  // older checkpoints have none
   c.best.stale = options.integer("stale", std::nullopt, 0, kMost);
+  c.best.counted = usually_counted(c.best);
+  if (options.is_given("counted_value"))
+    c.best.counted = options.number("counted_value", std::nullopt, -1e300, 1e300);
+  else if (options.has("counted_value")) c.best.counted.reset();
   const std::string digest = options.text("state", std::nullopt);
   options.finish();
   check_state(text, version, c.step, folder_step, dir);
@@ -132,6 +144,12 @@ void remove_checkpoint(const Path& dir) {
 bool BestSoFar::is_better_than(const BestSoFar& other) const {
   if (other.step < 0 || value != other.value) return other.step < 0 || value > other.value;
   return known_loss(loss) < known_loss(other.loss);
+}
+
+void BestSoFar::count(double value_of_it) {
+  const bool is_improved = !counted || value_of_it > *counted;
+  if (is_improved) counted = value_of_it;
+  stale = is_improved ? 0 : stale + 1;
 }
 
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {

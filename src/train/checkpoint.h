@@ -20,9 +20,14 @@ struct BestSoFar {
   int64_t step = -1;  // -1: no evaluation yet
   double value = 0;   // of the primary metric, larger is better
   double loss = 0;    // decides between equal values
-  int64_t stale = 0;  // evaluations since the value was reached first
+  // By what early_stop goes: the best value of the evaluations that count towards it, and how many
+  // of them came since it was reached first.
+  std::optional<double> counted = {};
+  int64_t stale = 0;
 
   bool is_better_than(const BestSoFar& other) const;
+  // One more that counts towards early_stop. A lower loss alone is no improvement.
+  void count(double value_of_it);
 };
 
 struct Checkpoint {

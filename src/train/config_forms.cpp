@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <span>
 #include <string_view>
 
 #include "base/error.h"
@@ -61,10 +60,6 @@ Node warmup_node(const Warmup& warmup) {
                                                : Node::integer(warmup.steps);
 }
 
-bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 // A name is a key beside the scores of an evaluation, a side of a study's results, and a file below
 // RUN/records.
 bool is_free_name(const std::string& name) {
@@ -74,9 +69,9 @@ bool is_free_name(const std::string& name) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-' || c == '.' || c == '/';
   };
-  if (name.empty() || !std::all_of(name.begin(), name.end(), is_allowed) ||
-      is_one_of(name, kTaken) || is_one_of(name, kNoScores))
-    return false;
+  const bool is_taken = !is_score_key(name) ||
+                        std::find(std::begin(kTaken), std::end(kTaken), name) != std::end(kTaken);
+  if (name.empty() || !std::all_of(name.begin(), name.end(), is_allowed) || is_taken) return false;
   const std::string path = "/" + name + "/";
   for (const char* part : {"//", "/./", "/../"}) {
     if (path.find(part) != std::string::npos) return false;

@@ -137,11 +137,15 @@ void ask_for(const RecordConfig& record, PredictOptions& options) {
   options.recording = {.tokens = record.tokens, .changes = record.changes};
 }
 
+Path records_file(const Path& dir, const std::string& side) {
+  return dir / "records" / (side + ".jsonl");
+}
+
 void write_records(const Path& dir, const std::string& side, const Dataset& data,
                    const Records& records, Node& all) {
   if (records.empty()) return;
-  const Path file = dir / "records" / (side + ".jsonl");
-  make_directories(file.parent_path());  // a name may have a slash
+  const Path file = records_file(dir, side);
+  make_directories(file.parent_path());
   write_file_atomically(file, record_lines(data, records));
   all[side] = records_summary(records);
 }

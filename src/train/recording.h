@@ -27,7 +27,10 @@ NamedTensors expert_cosines(const Adapter& adapter, const NamedTensors& tensors)
 // How the rows are evaluated that are recorded when the run is over.
 void ask_for(const RecordConfig& record, PredictOptions& options);
 
-// Writes DIR/records/SIDE.jsonl and adds {SIDE: summary} to `all`, where something was recorded.
+// DIR/records/SIDE.jsonl; a side whose name has a slash lies in a folder below.
+Path records_file(const Path& dir, const std::string& side);
+
+// Writes that file and adds {SIDE: summary} to `all`, where something was recorded.
 void write_records(const Path& dir, const std::string& side, const Dataset& data,
                    const Records& records, Node& all);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <initializer_list>
 #include <numeric>
 #include <tuple>
 
@@ -30,18 +29,24 @@ constexpr int64_t kStillSteps = 10;
 using at::Tensor;
 namespace fs = std::filesystem;
 
-// A process that was killed while it replaced a file left the temp file behind.
-void remove_temp_files(const Path& dir, std::initializer_list<const char*> files) {
+// What a process left that was killed while it replaced `file`.
+void remove_temp_files_of(const Path& file) {
+  const std::string start = "." + file.filename().string() + ".";
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(dir, error)) {
+  for (const auto& entry : fs::directory_iterator(file.parent_path(), error)) {
     const std::string name = entry.path().filename().string();
-    for (const char* file : files) {
-      const std::string start = "." + std::string(file) + ".";
-      std::error_code ignored;
-      if (name.starts_with(start) && name.size() == start.size() + 6)
-        fs::remove(entry.path(), ignored);
-    }
+    std::error_code ignored;
+    if (name.starts_with(start) && name.size() == start.size() + 6)
+      fs::remove(entry.path(), ignored);
   }
+}
+
+void remove_temp_files(const Path& dir, const std::vector<EvalTaskData>& eval_tasks) {
+  for (const char* file : {"run.yaml", "records.json", "metrics.json", "adapter/adapter.json",
+                           "adapter/adapter.safetensors"})
+    remove_temp_files_of(dir / file);
+  for (const char* side : {"eval", "test"}) remove_temp_files_of(records_file(dir, side));
+  for (const EvalTaskData& each : eval_tasks) remove_temp_files_of(records_file(dir, each.name));
 }
 
 // Of each part its rows, and its share of the rows drawn.
@@ -93,9 +98,7 @@ void Run::open_folder(StartMode mode) {
   }
   log_ = std::make_unique<EventLog>(
       dir_ / "log.jsonl");  // before anything is read or changed that another process may write
-  remove_temp_files(dir_, {"run.yaml", "records.json", "metrics.json"});
-  remove_temp_files(dir_ / "adapter", {"adapter.json", "adapter.safetensors"});
-  remove_temp_files(dir_ / "records", {"eval.jsonl", "test.jsonl"});
+  remove_temp_files(dir_, inputs_.eval_tasks);
   const std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
   if (newest) restore(*newest);  // checks it, before a file is touched
   if (mode == StartMode::kLengthen) take_new_length(newest);

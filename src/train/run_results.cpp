@@ -103,17 +103,13 @@ void Run::evaluate(bool is_due) {
   log_->write(std::move(event));
   if (inputs_.config.record.experts) records.merge(expert_cosines(adapter_, tensors_));
   if (!records.empty()) log_->write(records_event(step_, records));
-  const bool is_improved =
-      best_.step < 0 || primary > best_.value;  // a lower loss alone is no improvement
-  const int64_t stale = is_improved ? 0 : best_.stale + (is_due ? 1 : 0);
-  const BestSoFar now{step_, primary, mean(losses)};
+  if (is_due) best_.count(primary);
+  const BestSoFar now{step_, primary, mean(losses), best_.counted, best_.stale};
   report.is_best = now.is_better_than(best_);
   observer_.evaluated(report);
-  if (report.is_best) {
-    best_ = now;
-    if (inputs_.config.keep_best) save_adapter_folder();
-  }
-  best_.stale = stale;
+  if (!report.is_best) return;
+  best_ = now;
+  if (inputs_.config.keep_best) save_adapter_folder();
 }
 
 EvaluateOptions Run::evaluate_options() const {

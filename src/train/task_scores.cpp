@@ -39,6 +39,12 @@ Node TaskScores::node(const std::vector<EvalTaskData>& tasks) const {
     out[tasks[i].name] = scores_node(*tasks[i].data, evaluations[i]);
   for (const Score& group : groups) out["groups"][group.name] = metric_node(group.value);
   out["mean"] = metric_node(mean);
+  std::vector<std::string> metrics;  // one, or several that are all shares
+  for (const EvalTaskData& each : tasks) {
+    if (std::find(metrics.begin(), metrics.end(), each.task.primary_metric) == metrics.end())
+      metrics.push_back(each.task.primary_metric);
+  }
+  out["mean_of"] = Node::text(joined(metrics));
   return out;
 }
 

@@ -23,8 +23,8 @@ struct TaskScores {
   double mean = 0;
   double goodness = 0;  // of the mean
 
-  // {NAME: {rows, loss, each metric}, ..., groups: {GROUP: ...}, mean: ...}; groups where there are
-  // some.
+  // {NAME: {rows, loss, each metric}, ..., groups: {GROUP: ...}, mean: ..., mean_of: METRIC};
+  // groups where there are some.
   Node node(const std::vector<EvalTaskData>& tasks) const;
 };
 

@@ -352,9 +352,21 @@ class Refused(SweepCase):
         self.refuse([("  head: head", "  head: {adapter: lora, set: {rank: 2}}")], "and 11 more: is the same run as a member of the method at")
         self.refuse([("rows: [20, 40]", "rows: [20]")], "study.yaml:4:9: member", "are needed at the peak, and --memory has 1 kB",
                     more=["--memory", "1k"])
+        self.refuse([("rows: [20, 40]", "rows: [20]"), ("batch_size: 8", "precision: fp32, batch_size: 8")], "study.yaml:4:9: member",
+                    "or set save_memory: true or precision: bf16", more=["--memory", "1k"])
         self.refuse([("batch_size: 8", "adapter.rank: 4, batch_size: 8")], "study.yaml:8:21: member \"lora, mood", "/adapter.rank: the same setting is given at", "study.yaml:4:37 already")
         self.refuse([("/data}", "/nowhere}")], "study.yaml:7:", "no such file or folder")
         self.refuse([("/bert-tiny", "/bert-none")], "study.yaml:2:8: member \"lora, mood", "and 23 more: '", "bert-none': no such file")
+
+    def test_faults_of_a_search_have_a_place_and_nothing_is_written(self):
+        def refuse(search, *parts, more=()):
+            self.refuse([("together:\n  - {max_steps: [8, 12], learning_rate: [1e-2, 5e-3]}\n", "search:\n  seed: 100\n  " + search + "\n")], *parts, more=more)
+        refuse("settings: {learning_rat: [1e-3]}", "study.yaml:14:28: search of \"lora, mood, rows 20\": ", "did you mean 'learning_rate'?")
+        refuse("settings: {learning_rate: [1e-3, quick]}", "study.yaml:14:29: search of \"lora, mood, rows 20\": ", "/learning_rate: expected a number")
+        refuse("settings: {learning_rate: [1e-3], adapter.rank: [4]}", "study.yaml:14:51: search of \"lora, mood, rows 20\": /adapter.rank: the same setting is given at",
+               "study.yaml:4:37 already", more=["--check"])
+        refuse("settings: {max_steps: [8, 9]}\n  halving: {setting: epochs, from: 1, to: 3}", "study.yaml:15:12: search of", "epochs change nothing")
+        refuse("settings: {seed: [1, 2]}", "study.yaml:14:20: /search/settings/seed: \"seed\" is nothing to choose")
 
     def test_a_method_that_does_not_fit_the_task_is_refused_before_anything_runs(self):
         task = self.dir / "go-on.yaml"

@@ -109,10 +109,18 @@ TEST(Metrics, ScoreFollowsTheTask) {
 }
 
 TEST(Metrics, SomeAreBetterWhenTheyAreSmall) {
-  for (const char* name : {"loss", "forgetting", "perplexity", "ter", "brier", "ece", "mean_ter"})
+  for (const char* name : {"loss", "forgetting", "perplexity", "ter", "brier", "ece", "mean_ter",
+                           "mean_perplexity of_a_group"})
     EXPECT_TRUE(is_less_better(name)) << name;
   for (const char* name : {"accuracy", "bleu", "mean", "mean_bleu", "mean_"})
     EXPECT_FALSE(is_less_better(name)) << name;
+}
+
+TEST(Metrics, SomeKeysBesideScoresAreNone) {
+  for (const char* key : {"rows", "majority", "only_answer", "mean_of", "calibration", "seconds"})
+    EXPECT_FALSE(is_score_key(key)) << key;
+  for (const char* key : {"loss", "accuracy", "mean", "groups", "cola"})
+    EXPECT_TRUE(is_score_key(key)) << key;
 }
 
 TEST(Metrics, NodeOfNanIsNull) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "study/runs.h"
 #include "tests/support/testing.h"
 
 namespace graft::test_harvest {
@@ -65,6 +66,40 @@ TEST(Harvest, AMeanOfPerplexitiesIsCalledSo) {
   const std::vector<FinalScore> scores = read_run_folder(folder.path(), "").scores;
   ASSERT_EQ(scores.size(), 5U);
   EXPECT_EQ(scores.front(), (FinalScore{"eval", "mean_perplexity", 5}));
+}
+
+// What a data set has first is not always what its mean is of.
+TEST(Harvest, AMeanIsOfTheMetricThatTheRunNames) {
+  const TempFolder folder;
+  write_file_atomically(folder / "log.jsonl", "");
+  const auto scores_of = [&](const std::string& first, const std::string& second,
+                             const std::string& primary) {
+    write_file_atomically(folder / "metrics.json",
+                          "{\"eval\": {\"a\": {\"rows\": 5, \"" + first + "\": 1, \"" + second +
+                              "\": 1}, \"groups\": {\"g\": 3}, \"mean\": 3, \"mean_of\": \"" +
+                              primary + "\"}}");
+    return read_run_folder(folder.path(), "").scores;
+  };
+  const std::vector<FinalScore> shares = scores_of("perplexity", "rouge_l", "rouge_l"),
+                                losses = scores_of("rouge_l", "perplexity", "perplexity");
+  ASSERT_EQ(shares.size(), 4U);
+  EXPECT_EQ(shares.front(), (FinalScore{"eval", "mean", 3}));
+  EXPECT_EQ(shares.back(), (FinalScore{"groups", "g", 3}));
+  ASSERT_EQ(losses.size(), 4U);
+  EXPECT_EQ(losses.front(), (FinalScore{"eval", "mean_perplexity", 3}));
+  EXPECT_EQ(losses.back(), (FinalScore{"groups", "mean_perplexity g", 3}));
+}
+
+TEST(Harvest, RunsAreJudgedByThePrimaryMetricOfTheirTask) {
+  const TempFolder folder;
+  make_directories(folder / "adapter");
+  write_file_atomically(folder / "run.yaml", "adapter_name: lora\ntask: cola\n");
+  write_file_atomically(folder / "adapter/adapter.json", R"({"task": {"primary": "matthews"}})");
+  write_file_atomically(folder / "metrics.json",
+                        R"({"eval": {"rows": 5, "loss": 1, "accuracy": 0.5, "matthews": 0.25}})");
+  write_file_atomically(folder / "log.jsonl", "");
+  EXPECT_EQ(study_of_runs({folder.path()}).result(0).scores.front(),
+            (FinalScore{"eval", "matthews", 0.25}));
 }
 
 TEST(Harvest, AnUnfinishedRunIsRefused) {

@@ -128,6 +128,44 @@ TEST(Search, WhereTheLastRungFailsTheBestOfTheOneBeforeIsTaken) {
   EXPECT_EQ(searcher->best()->candidate, 8U);
 }
 
+SearchPlan parsed_search(const std::string& search) {
+  return *parse_study(
+              "study: s\nmodel: m\nmethods: {lora: lora}\ntasks: {t: {task: t, train: t.tsv}}\n"
+              "search:\n  seed: 100\n" +
+                  search,
+              "s.yaml")
+              .search;
+}
+
+TEST(Search, BudgetsOfTheFileAreRoundedDownWhereTheyAreWhole) {
+  const std::string axes = "  settings: {learning_rate: [0.1]}\n";
+  const auto budgets = [&](const std::string& halving) {
+    return parsed_search(axes + "  halving: {" + halving + "}\n").halving->budgets;
+  };
+  EXPECT_EQ(budgets("setting: max_steps, from: 2.5, to: 9.5, factor: 2"),
+            (std::vector<double>{2, 4, 8, 9}));
+  EXPECT_EQ(budgets("setting: epochs, from: 0.5, to: 1.5"), (std::vector<double>{0.5, 1.5}));
+  expect_message<InputError>([&] { budgets("setting: rows, from: 0.5, to: 9"); },
+                             "s.yaml:8:34: /search/halving/from: expected a number in 1..");
+  expect_message<InputError>([&] { budgets("setting: max_steps, from: 2.1, to: 2.9"); },
+                             "/search/halving/to: expected more than from");
+}
+
+TEST(Search, WhatCannotBeChosenIsRefusedWithItsPlace) {
+  const auto refused = [](const std::string& settings, const std::string& message,
+                          const std::string& more = "") {
+    expect_message<InputError>([&] { parsed_search("  settings: {" + settings + "}\n" + more); },
+                               message);
+  };
+  refused("rows: [8, 9], data.rows: [10]",
+          "s.yaml:7:39: /search/settings/data.rows: the setting \"data.rows\" stands twice");
+  refused("seeds.initial: [1, 2]", "s.yaml:7:29: /search/settings/seeds.initial: ");
+  refused("method: [lora]", "/search/settings/method: \"method\" is no setting");
+  refused("out: [a, b]", "/search/settings/out: \"out\" is no setting of a study: ");
+  refused("epochs: [1, 2]", "/search/halving/setting: \"epochs\" is the budget and is searched",
+          "  halving: {setting: epochs, from: 1, to: 9}\n");
+}
+
 // An engine whose score is a function of its settings, and which can be stopped.
 class Engine final : public StudyEngine {
  public:
@@ -137,6 +175,9 @@ class Engine final : public StudyEngine {
       if (setting.key == "unknown") throw InputError("unknown setting");
       out[setting.key] = parse_yaml(setting.value, setting.key);
     }
+    const Node* width = out.find("width");
+    if (width != nullptr && width->scalar == "9" && out.find("learning_rate") != nullptr)
+      throw InputError("/width: too wide for a rate");
     return out;
   }
   void check(const PlannedMember&) override {}
@@ -160,9 +201,10 @@ class Engine final : public StudyEngine {
                        {"eval", "accuracy", 1 - std::abs(rate - best) + seed * 1e-6}};
       ends.finished(one.member, result);
     }
-    return true;
+    return runs < stops_behind;
   }
   size_t runs = 0, stops_after = 1000;
+  size_t stops_behind = 1000;  // when the trial with this run has come to its end
   bool is_mended = false;
   std::set<std::string> seeds_of_rows;
 };
@@ -244,7 +286,17 @@ TEST(Search, IsRefusedWhereItWouldChooseByFinalSeedsOrTwice) {
         check(changed("{epochs: 9}", "{max_steps: 9}") +
               "  halving: {setting: epochs, from: 1, to: 9}\n");
       },
-      "epochs change nothing");
+      "s.yaml:10:12: search of \"lora, t\": epochs change nothing");
+  expect_message<InputError>(
+      [&] {
+        check(
+            "study: s\nmodel: m\nmethods: {lora: lora}\ntasks: {t: {task: t, train: t.tsv}}\n"
+            "search:\n  seed: 100\n  settings: {epochs: [1, 2], max_steps: [8, 9]}\n");
+      },
+      "s.yaml:7:22: search of \"lora, t\": epochs change nothing");
+  // Told at the setting that is wrong, with the others as a trial has them.
+  expect_message<InputError>([&] { check(changed("0.3]}", "0.3], width: [8, 9]}")); },
+                             "s.yaml:9:53: search of \"lora, t\": /width: too wide for a rate");
   const TempFolder folder;
   Engine engine;
   StudyFile one = parse_study(kStudy, "s.yaml"),
@@ -270,6 +322,44 @@ TEST(Search, WhatFailedIsTriedAgainWhereThatIsAskedFor) {
   ASSERT_TRUE(run_search(again, engine, {.out = folder.path(), .retries_failed = true}));
   EXPECT_EQ(engine.runs, runs + 2) << "the third rate of frail, two seeds";
   EXPECT_EQ(read_file(folder / "search.json").find("not finite"), std::string::npos);
+}
+
+// Its members may be tried again: what was found for them stays.
+TEST(Search, AShardThatTriesAgainTakesWhatWasFound) {
+  const TempFolder folder;
+  Engine engine, idle;
+  StudyFile study = parse_study(kStudy, "s.yaml"), shard = study;
+  ASSERT_TRUE(run_search(study, engine, {.out = folder.path()}));
+  EXPECT_TRUE(
+      run_search(shard, idle, {.out = folder.path(), .may_run = false, .retries_failed = true}));
+  EXPECT_EQ(idle.runs, 0U);
+}
+
+TEST(Search, OneProcessAtATime) {
+  const TempFolder folder;
+  make_directories(folder / "search");
+  StudyFile study = parse_study(kStudy, "s.yaml");
+  Engine engine;
+  {
+    const FolderLock other(folder / "search");
+    expect_message<IoError>([&] { run_search(study, engine, {.out = folder.path()}); },
+                            "another process is running this study");
+  }
+  EXPECT_EQ(engine.runs, 0U);
+  EXPECT_FALSE(std::filesystem::exists(folder / "search.json"));
+  EXPECT_TRUE(run_search(study, engine, {.out = folder.path()}));
+}
+
+// A signal that comes while the last run of a trial is evaluated.
+TEST(Search, StopsBehindATrialAndKeepsIt) {
+  const TempFolder folder;
+  StudyFile study = parse_study(kStudy, "s.yaml"), again = study;
+  Engine engine, rest;
+  engine.stops_behind = 4;
+  EXPECT_FALSE(run_search(study, engine, {.out = folder.path()}));
+  EXPECT_EQ(engine.runs, 4U) << "two trials of two seeds";
+  EXPECT_TRUE(run_search(again, rest, {.out = folder.path()}));
+  EXPECT_EQ(rest.runs, 8U);
 }
 
 TEST(Search, RowsThatMembersDrawAreDrawnByTheTrialsSeed) {

@@ -101,6 +101,34 @@ TEST(ResultNode, ComesBackBitForBit) {
   EXPECT_EQ(back.readings, result.readings);
 }
 
+// Tables of many members hold no more than they show.
+TEST(StudyStore, GivesPartsOfAResult) {
+  StudyStore store = StudyStore::in_memory(plan_of());
+  MemberResult result = result_of(3);
+  result.answers.push_back({"test", 0, "t", "no", "yes"});
+  store.finish(3, result);
+  const MemberResult summary = store.summary(3);
+  EXPECT_EQ(summary.scores, result.scores);
+  EXPECT_EQ(summary.facts, result.facts);
+  EXPECT_EQ(summary.readings, result.readings);
+  EXPECT_TRUE(summary.curve.empty() && summary.answers.empty() && summary.records.empty());
+  EXPECT_EQ(store.answers(3, "test"), std::vector<RowAnswer>{result.answers.back()});
+  EXPECT_EQ(store.answers(3, "eval").size(), 50u);
+}
+
+// A connection that reads already does not wait for another's transaction.
+TEST(StudyStore, ABusyFileIsNoFaultOfWhatIsWritten) {
+  const TempFolder folder;
+  Database one(folder / "s.db", Database::Mode::kCreate);
+  one.execute("CREATE TABLE t (x)");
+  Database other(folder / "s.db", Database::Mode::kOpen);
+  other.execute("BEGIN");
+  EXPECT_EQ(other.integer("SELECT count(*) FROM t"), 0);
+  one.execute("BEGIN IMMEDIATE");
+  expect_message<IoError>([&] { other.execute("INSERT INTO t VALUES (1)"); },
+                          "s.db': another process is at it");
+}
+
 TEST(StudyStore, AMemberThatIsDoneAnewCountsOnce) {
   const TempFolder folder;
   StudyStore store = StudyStore::open(folder / "study.db", plan_of());

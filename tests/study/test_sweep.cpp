@@ -43,7 +43,7 @@ class PretendedEngine final : public StudyEngine {
   }
 
   void check(const PlannedMember& member) override {
-    if (member.name == refused) throw InputError("it is too large for this machine");
+    if (member.name == refused) throw InputError(refusal);
   }
 
   bool run(const std::vector<StudyRun>& all, StudyEnds& ends) override {
@@ -73,7 +73,7 @@ class PretendedEngine final : public StudyEngine {
   }
 
   size_t together = 1;
-  std::string refused;
+  std::string refused, refusal = "it is too large for this machine";
   int runs = 0, stops_before = 0, microseconds = 0;
   int64_t fails_seed = 0;
 };
@@ -153,6 +153,18 @@ TEST(Sweep, WhatCannotBeTrainedHereIsToldBeforeAnythingRuns) {
                              "s.yaml:3:29: member \"head, cola, seed 2\": it is too large");
 }
 
+// A setting of the study that a message only advises is not at fault.
+TEST(Sweep, AdviceIsNotTakenForThePlaceOfAFault) {
+  const StudyFile file = parse_study(std::string(kStudy) + "set: {precision: fp32}\n", "s.yaml");
+  PretendedEngine engine;
+  engine.refused = "head, cola, seed 2";
+  engine.refusal = "it is too large: lower batch_size, or set precision: bf16";
+  expect_message<InputError>([&] { plan_study(file, engine); },
+                             "s.yaml:3:29: member \"head, cola, seed 2\": it is too large: lower");
+  engine.refusal = "precision: expected fp32";
+  expect_message<InputError>([&] { plan_study(file, engine); }, "s.yaml:6:18: member");
+}
+
 TEST(Sweep, AMemberThatFailsLeavesTheOthersAlone) {
   const TempFolder folder;
   Study study;
@@ -211,8 +223,8 @@ TEST(Sweep, AnotherStudyOrProcessIsRefused) {
   SweepOptions options{folder / "new"};
   options.starts = [&](const std::string&, const SweepProgress&) {
     Study second;
-    expect_message<InputError>([&] { second.sweep({folder / "new"}); },
-                               "another process is running this study");
+    expect_message<IoError>([&] { second.sweep({folder / "new"}); },
+                            "another process is running this study");
   };
   study.sweep(options);
 }

@@ -121,6 +121,26 @@ TEST(StudyTable, LessOfALossIsBetter) {
   EXPECT_NEAR(table.comparisons[0].differences[0], 0.10, 1e-12);
 }
 
+TEST(StudyTable, LessForgettingIsBetter) {
+  StudyPlan plan{"made", "", {}};
+  for (const char* method : {"lora", "full"})
+    plan.members.push_back({method, {{"method", method}, {"seed", "1"}}, "{}"});
+  StudyStore store = StudyStore::in_memory(plan);
+  for (const size_t member : {0U, 1U}) {
+    MemberResult result;
+    result.scores = {{"plain", "forgetting", member == 0 ? 0.25 : 1.5}};
+    result.readings = {{"seconds", 12345.4}};
+    store.finish(member, result);
+  }
+  const StudyTable table = make_table(store, {.side = "plain"});
+  ASSERT_EQ(table.comparisons.size(), 1u);
+  EXPECT_EQ(table.comparisons[0].differences, std::vector<double>{1.25});
+  ASSERT_EQ(table.ranks.size(), 2u);
+  EXPECT_EQ(table.ranks[0].value, "lora");
+  const std::string text = to_text(table, StudyTablePart::kResults, StudyTableFormat::kMarkdown);
+  EXPECT_NE(text.find("| 12,345 |"), std::string::npos) << text;
+}
+
 TEST(StudyTable, RanksAreOverCellsAndSeeds) {
   const TempFolder folder;
   const StudyTable table = make_table(full_store(folder / "s.db"));

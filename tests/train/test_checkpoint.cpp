@@ -25,7 +25,8 @@ Checkpoint sample(int64_t step) {
   c.seconds = 1.0 / 3;
   c.config = "digest";
   c.inputs = {{"data", "one"}, {"model", "two"}};
-  c.best = {.step = step - 1, .value = 0.1 + 0.2, .loss = 1.0 / 7, .stale = 2};
+  c.best = {
+      .step = step - 1, .value = 0.1 + 0.2, .loss = 1.0 / 7, .counted = 0.1 + 0.2, .stale = 2};
   c.tensors = {
       {"head/out.weight",
        normal_tensor({3, 4}, 1, RandomKey{static_cast<uint64_t>(step)}).requires_grad_(true)}};
@@ -37,8 +38,8 @@ Checkpoint sample(int64_t step) {
 void expect_equal(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(std::tie(a.step, a.log_bytes, a.tokens, a.seconds, a.config, a.inputs),
             std::tie(b.step, b.log_bytes, b.tokens, b.seconds, b.config, b.inputs));
-  EXPECT_EQ(std::tie(a.best.step, a.best.value, a.best.loss, a.best.stale),
-            std::tie(b.best.step, b.best.value, b.best.loss, b.best.stale));
+  EXPECT_EQ(std::tie(a.best.step, a.best.value, a.best.loss, a.best.counted, a.best.stale),
+            std::tie(b.best.step, b.best.value, b.best.loss, b.best.counted, b.best.stale));
   expect_all_bits(a.tensors, b.tensors, "tensors");
   expect_all_bits(a.optimizer, b.optimizer, "optimizer");
 }
@@ -48,6 +49,20 @@ TEST(Checkpoint, ReadsBackEqual) {
   EXPECT_FALSE(load_newest_checkpoint(run.path()).has_value());
   save_checkpoint(run.path(), sample(3));
   expect_equal(load_newest_checkpoint(run.path()).value(), sample(3));
+}
+
+// Older checkpoints do not have it, nor has one in which it is the best value.
+TEST(Checkpoint, HoldsWhatEarlyStopGoesByWhereThatIsAnother) {
+  using Value = std::optional<double>;
+  for (const Value& counted : {Value(), Value(0.25), Value(0.1 + 0.2)}) {
+    const TempFolder run;
+    Checkpoint c = sample(3);
+    c.best.counted = counted;
+    save_checkpoint(run.path(), c);
+    EXPECT_EQ(load_newest_checkpoint(run.path()).value().best.counted, counted);
+    const Node json = parse_json(read_file(run / "checkpoints/step-3/state.json"), "state.json");
+    EXPECT_EQ(json.find("counted_value") == nullptr, counted == Value(c.best.value));
+  }
 }
 
 TEST(Checkpoint, TakesThePlaceOfOlderOnes) {

@@ -174,6 +174,23 @@ TEST(RunConfig, KnowsTheNamesOfEarlierVersions) {
                              "/undrawn: unknown key (did you mean 'missing_gradient'?)");
 }
 
+// Each is a key of metrics.json, a side of a study's results and a file below RUN/records.
+TEST(RunConfig, NamesOfEvaluationTasksAreOfNothingElse) {
+  const auto name_of = [](const std::string& name) {
+    const std::string text = "model: m\ntask: t\nout: o\ndata: {train: a, eval_tasks: [{name: \"" +
+                             name + "\", task: t, data: d}]}";
+    return parse_run_config(parse_yaml(text, "run.yaml"), {}, "run.yaml")
+        .data.eval_tasks.front()
+        .name;
+  };
+  for (const char* name : {"anli/r1", "r.1", "..a", "a..", "evaluation"})
+    EXPECT_EQ(name_of(name), name);
+  for (const char* name :
+       {"..", ".", "/a", "a/", "a/../b", "a//b", "eval", "test", "train", "plain", "forgetting",
+        "rows", "loss", "mean", "mean_of", "groups", "calibration", "seconds", "accuracy"})
+    expect_message<InputError>([&] { name_of(name); }, "/data/eval_tasks/0/name: expected letters");
+}
+
 TEST(RunConfig, ReportsEveryFaultAtOnce) {
   const std::string message = message_of<InputError>([] {
     parse_run_config(parse_yaml("epochs: x\nclip: y\nlearning_rat: 1\ndata: {tain: a}", "run.yaml"),

@@ -261,6 +261,7 @@ TEST_F(MixtureRun, TasksOfAGroupCountOnceInTheMean) {
   EXPECT_NEAR(of("groups", "anli"), anli, 1e-12);
   EXPECT_NEAR(number_of(*node.find("mean")), (anli + of("other", "exact_match")) / 2, 1e-12);
   EXPECT_NEAR(scores.mean, (anli + of("other", "exact_match")) / 2, 1e-12);
+  EXPECT_EQ(node.find("mean_of")->scalar, "accuracy_median and exact_match");
 }
 
 TEST_F(MixtureRun, RefusesAResumeOnOtherRows) {

@@ -78,6 +78,25 @@ TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
       "run.yaml is not the one that the checkpoint at step 1 was made with");
 }
 
+TEST(Run, AResumeSweepsWhatAKillLeftOfFiles) {
+  const TempFolder folder;
+  { TrainingRun run(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh); }
+  const std::vector<Path> left = {
+      folder / "run/.metrics.json.abcdef", folder / "run/adapter/.adapter.json.abcdef",
+      folder / "run/records/.test.jsonl.abcdef", folder / "run/records/sets/.one.jsonl.abcdef"};
+  const Path other = folder / "run/records/.one.jsonl.abcdef";
+  for (const Path& file : left) {
+    make_directories(file.parent_path());
+    write_file_atomically(file, "half");
+  }
+  write_file_atomically(other, "of no file of this run");
+  RunInputs inputs = run_inputs(kLora, folder / "run", "{}");
+  inputs.eval_tasks.push_back({"sets/one", inputs.task, evaluation_rows(inputs)});
+  const TrainingRun run(std::move(inputs), StartMode::kResume);
+  for (const Path& file : left) EXPECT_FALSE(std::filesystem::exists(file)) << file;
+  EXPECT_TRUE(std::filesystem::exists(other));
+}
+
 TEST(Run, StopsAtNumbersThatAreNotFinite) {
   const TempFolder folder;
   RunInputs inputs = run_inputs(kLora, folder / "run", "{epochs: 1, batch_size: 24, order: file}");
@@ -176,6 +195,20 @@ TEST(BestSoFar, IsDecidedByTheValueThenByTheLoss) {
   EXPECT_TRUE((BestSoFar{4, 0.9, 0.499}).is_better_than(best));
   EXPECT_FALSE((BestSoFar{4, 0.9, 0.5}).is_better_than(best)) << "the first of equals stays";
   EXPECT_FALSE((BestSoFar{4, 0.9, std::nan("")}).is_better_than(best));
+}
+
+// The end of a shorter run scores once more, and may score best.
+TEST(BestSoFar, EarlyStopGoesByTheEvaluationsThatCount) {
+  BestSoFar best;
+  best.count(0.5);
+  best.count(0.5);
+  EXPECT_EQ(best.stale, 1) << "no improvement";
+  best.step = 8;
+  best.value = 0.9;
+  best.count(0.6);
+  EXPECT_EQ(best.stale, 0) << "better than all that count";
+  EXPECT_EQ(best.counted, 0.6);
+  EXPECT_EQ(best.value, 0.9);
 }
 
 TEST(Run, StartsFromAnAdapterOfItsOwnShapeOnly) {
