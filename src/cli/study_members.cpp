@@ -151,8 +151,10 @@ void StudyMembers::start(Loaded loaded) {
   RunInputs inputs = std::move(*loaded.inputs);
   loaded.inputs.reset();
   ends_.started(loaded.run.member);
-  if (Run::is_finished(loaded.run.folder))
+  if (Run::is_finished(loaded.run.folder)) {
+    Run::clear_finished(inputs.config, loaded.run.folder);
     return tell_end(loaded, [&] { return evaluate_kept(loaded); });
+  }
   const bool goes_on = fs::exists(loaded.run.folder / "run.yaml");
   const StartMode mode = goes_on ? StartMode::kResume : StartMode::kFresh;
   const bool has_joined =

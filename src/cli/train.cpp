@@ -174,8 +174,7 @@ int train(const TrainFlags& flags) {
   const std::vector<std::string>& settings = flags.request.settings;
   const bool lengthens = is_resume && !settings.empty();
   if (is_resume && !lengthens && Run::is_finished(flags.resume)) {
-    if (!keeps_last_state(config))
-      remove_checkpoints(flags.resume);  // where the process ended before they were gone
+    Run::clear_finished(config, flags.resume);
     std::printf("%s is finished; nothing is left to do%s\n", flags.resume.c_str(),
                 keeps_last_state(config) ? " (--set epochs=N makes it longer)" : "");
     return 0;

@@ -69,8 +69,12 @@ std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
 }
 
 RunEnd resume(const std::string& out, const std::string& share, Observer* observer) {
-  if (Run::is_finished(out)) return RunEnd::kDone;
-  return drive_one(load_inputs(read_run(out), Share{share}.tasks()), StartMode::kResume, observer);
+  const RunConfig config = read_run(out);
+  if (Run::is_finished(out)) {
+    Run::clear_finished(config, out);
+    return RunEnd::kDone;
+  }
+  return drive_one(load_inputs(config, Share{share}.tasks()), StartMode::kResume, observer);
 }
 
 }  // namespace graft

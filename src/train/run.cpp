@@ -184,6 +184,10 @@ const std::map<std::string, std::string>& Run::input_digests() {
 
 bool Run::is_finished(const Path& dir) { return fs::exists(dir / "metrics.json"); }
 
+void Run::clear_finished(const RunConfig& config, const Path& dir) {
+  if (!keeps_last_state(config)) remove_checkpoints(dir);
+}
+
 bool Run::is_done() const {
   const bool is_stale = inputs_.config.early_stop > 0 && best_.stale >= inputs_.config.early_stop;
   return step_ >= epochs_.total_steps() || is_stale;

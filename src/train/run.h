@@ -37,6 +37,8 @@ class Run {
   Run(RunInputs inputs, StartMode mode, Observer* observer = nullptr);
   // Whether `dir` holds a run that has ended: metrics.json is written last.
   static bool is_finished(const Path& dir);
+  // Takes away what a process that was killed behind metrics.json left. Requires: is_finished.
+  static void clear_finished(const RunConfig& config, const Path& dir);
 
   bool is_done() const;
   // Whether its observer wants to stop.

@@ -198,7 +198,7 @@ FinalEvaluations Run::finish() {
     write_file_atomically(dir_ / "records.json", to_json(recorded));
   write_file_atomically(dir_ / "metrics.json",
                         to_json(metrics));  // from here on the run is finished
-  if (!keeps_last_state(inputs_.config)) remove_checkpoints(dir_);
+  clear_finished(inputs_.config, dir_);
   observer_.finished(warnings);
   return out;
 }
