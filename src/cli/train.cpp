@@ -11,6 +11,7 @@
 #include "cli/generation.h"
 #include "cli/rates.h"
 #include "cli/training.h"
+#include "data/metrics.h"
 #include "edit/adapter.h"
 #include "session/run_request.h"
 #include "train/length.h"
@@ -98,7 +99,7 @@ void print_summary(const RunConfig& config, TaskKind kind) {
       if (name == "majority")
         std::printf("  always %s:%s\n", quote(value.find("label")->scalar).c_str(),
                     numbers_text(value).c_str());
-      else if (name != "calibration")
+      else if (is_score_key(name))
         std::printf("  %s: %s\n", name.c_str(),
                     to_json(value, -1).c_str());  // of a task of its own
     }

@@ -3,17 +3,9 @@
 
 #include "base/error.h"
 #include "feed/row_encoder.h"
+#include "text/pieces.h"
 
 namespace graft {
-
-namespace {
-
-int64_t code_points(const std::string& text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-}
-
-}  // namespace
 
 // A word must be one token, as it is written at the mask: behind a blank where the template has one
 // there.
@@ -61,7 +53,7 @@ Sequence RowEncoder::masked(const Example& example, CutRow& cut) const {
   std::string text;
   int64_t place = 0;  // of the template's mask: what fills the template may hold the token as well
   for (const Piece& segment : example.at<LabelledRow>().cloze) {
-    if (segment.is_target) place = code_points(text);
+    if (segment.is_target) place = num_chars(text);
     text += segment.is_target ? mask_token_ : segment.text;
   }
   Encoding encoding = tokenizer_.encode(

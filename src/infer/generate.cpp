@@ -228,12 +228,13 @@ std::vector<std::vector<Generated>> search_beams(const Model& model,
   return out;
 }
 
-}  // namespace
-
+// What kAsFits means where that many tokens fit.
 int64_t fitting_tokens(int64_t room) {
   constexpr int64_t kUsual = 128;
   return std::clamp<int64_t>(room, 1, kUsual);
 }
+
+}  // namespace
 
 void check_generation(const GenerateOptions& options, const ModelConfig& config) {
   if (options.max_total_tokens < 0 || options.max_total_tokens > ModelConfig::kAnyLength)

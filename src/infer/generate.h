@@ -19,8 +19,6 @@ constexpr int64_t kMostNewTokens = 1 << 20, kMostBeams = 1024;
 // A value of max_new_tokens, if max_total_tokens is 0: each text has 128 tokens, or fewer where the
 // model has not enough positions behind its prompt.
 constexpr int64_t kAsFits = 0;
-// What kAsFits means where that many tokens fit: at least 1, at most 128.
-int64_t fitting_tokens(int64_t room);
 
 struct GenerateOptions {
   int64_t max_new_tokens = 128;  // or kAsFits

@@ -178,10 +178,7 @@ class Multiplier {
     };
     std::stable_sort(member.factors.begin(), member.factors.end(),
                      [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
-    for (const auto& [key, shown] : member.factors) {
-      const bool is_name = key == kMethod || key == kTask;
-      member.name += (member.name.empty() ? "" : ", ") + (is_name ? shown : key + " " + shown);
-    }
+    member.name = factors_text(member.factors);
   }
 
   static void take(const StudyMethod& method, MemberDraft& member) {
@@ -230,6 +227,17 @@ void StudyParts::tell(const std::string& place, const std::string& message) {
 std::string long_name(const std::string& key) {
   const auto found = kLongNames.find(key);
   return found == kLongNames.end() ? key : found->second;
+}
+
+bool is_seed_setting(const std::string& key) { return key == "seed" || key.starts_with("seeds."); }
+
+std::string factors_text(const std::vector<std::pair<std::string, std::string>>& factors) {
+  std::string out;
+  for (const auto& [key, shown] : factors) {
+    const bool is_name = key == kMethod || key == kTask;
+    out += (out.empty() ? "" : ", ") + (is_name ? shown : key + " " + shown);
+  }
+  return out;
 }
 
 std::string said_elsewhere(const std::string& key) {

@@ -47,6 +47,12 @@ struct StudyParts {
 // What a key of the file is called among the settings of a run: "data.rows" of "rows".
 std::string long_name(const std::string& key);
 
+// "seed", "seeds.rows" and the like.
+bool is_seed_setting(const std::string& key);
+
+// "lora, cola, rows 100": the names of method and task, of other factors the value behind the name.
+std::string factors_text(const std::vector<std::pair<std::string, std::string>>& factors);
+
 // Where a study says what others call this setting: "methods: say it"; "" of one that may be given.
 std::string said_elsewhere(const std::string& key);
 

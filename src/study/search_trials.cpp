@@ -13,17 +13,12 @@ bool has_setting(const std::vector<StudySetting>& settings, const std::string& k
 
 }  // namespace
 
-bool is_seed_setting(const std::string& key) { return key == "seed" || key.starts_with("seeds."); }
-
 std::vector<SearchGroup> groups_of(const StudyFile& study) {
   std::vector<SearchGroup> groups;
   for (size_t i = 0; i < study.members.size(); ++i) {
-    std::string name;
-    for (const auto& [factor, value] : study.members[i].factors) {
-      if (is_seed_setting(factor)) continue;
-      const bool is_name = factor == "method" || factor == "task";
-      name += (name.empty() ? "" : ", ") + (is_name ? value : factor + " " + value);
-    }
+    auto factors = study.members[i].factors;
+    std::erase_if(factors, [](const auto& factor) { return is_seed_setting(factor.first); });
+    const std::string name = factors_text(factors);
     auto group = std::find_if(groups.begin(), groups.end(),
                               [&](const SearchGroup& each) { return each.name == name; });
     if (group == groups.end()) {

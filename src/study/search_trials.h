@@ -7,11 +7,9 @@
 #include <vector>
 
 #include "study/plan_file.h"
+#include "study/plan_members.h"
 
 namespace graft {
-
-// "seed", "seeds.rows" and the like.
-bool is_seed_setting(const std::string& key);
 
 // The members that differ in seeds alone, and the first of them without its seeds.
 struct SearchGroup {

@@ -9,12 +9,11 @@
 #include "data/metrics.h"
 #include "stats/agreement.h"
 #include "stats/best_of.h"
+#include "study/plan_members.h"
 
 namespace graft {
 
 namespace {
-
-bool is_seed(const std::string& factor) { return factor == "seed" || factor.starts_with("seeds."); }
 
 std::string value_in(const Factors& factors, const std::string& name) {
   for (const auto& [factor, value] : factors) {
@@ -116,7 +115,7 @@ class TableMaker {
     for (size_t i = 0; i < plan_.members.size(); ++i) {
       Factors factors;
       for (const auto& factor : plan_.members[i].factors) {
-        if (!is_seed(factor.first)) factors.push_back(factor);
+        if (!is_seed_setting(factor.first)) factors.push_back(factor);
       }
       auto cell = std::find_if(out_.cells.begin(), out_.cells.end(),
                                [&](const ResultCell& each) { return each.factors == factors; });
@@ -193,7 +192,7 @@ class TableMaker {
       if (!value.empty()) values.insert(value);
     }
     const std::vector<std::string> known(values.begin(), values.end());
-    if (is_seed(options_.compared))
+    if (is_seed_setting(options_.compared))
       throw InputError(option_name("compare") + ": " + quote(options_.compared) +
                        " is a seed, over which the others are compared; choose another factor");
     if (known.empty())
@@ -212,7 +211,7 @@ class TableMaker {
   std::string joined_values_of_names() const {
     std::vector<std::string> names;
     for (const auto& [name, value] : plan_.members.front().factors) {
-      if (!is_seed(name)) names.push_back(name);
+      if (!is_seed_setting(name)) names.push_back(name);
     }
     return joined(names);
   }
@@ -339,7 +338,7 @@ class TableMaker {
 std::string seeds_of(const PlannedMember& member) {
   Factors seeds;
   for (const auto& factor : member.factors) {
-    if (is_seed(factor.first)) seeds.push_back(factor);
+    if (is_seed_setting(factor.first)) seeds.push_back(factor);
   }
   return joined_values(seeds);
 }

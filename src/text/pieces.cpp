@@ -4,15 +4,10 @@
 
 namespace graft {
 
-namespace {
-
-// Code points of a text that is UTF-8.
 int64_t num_chars(const std::string& text) {
   return std::count_if(text.begin(), text.end(),
                        [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
 }
-
-}  // namespace
 
 PieceTokens encode_pieces(const Tokenizer& tokenizer, const std::vector<Piece>& pieces) {
   std::string whole;

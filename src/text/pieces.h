@@ -24,6 +24,9 @@ struct Piece {
   friend bool operator==(const Piece&, const Piece&) = default;
 };
 
+// Code points of a text that is UTF-8.
+int64_t num_chars(const std::string& text);
+
 struct PieceTokens {
   std::vector<int64_t> ids;  // of the pieces' joined text, without special tokens around it
   std::vector<bool>

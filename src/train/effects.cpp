@@ -66,12 +66,10 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
   const GenerateOptions& own = in.config.generation;
   for (const Dataset* prompts : written) {
     const int64_t room = room_for_texts(in.model->config, layout, prompts->sequences);
-    GenerateOptions options = own;
-    if (own.max_new_tokens == kAsFits) options.max_new_tokens = fitting_tokens(room);
     with_context("checking the settings generation.*", [&] {
-      check_generation(options, in.model->config);
+      check_generation(own, in.model->config);
       for (const Sequence& prompt : prompts->sequences)
-        limit_of(in.model->config, layout, prompt, options);
+        limit_of(in.model->config, layout, prompt, own);
     });
     if (own.max_total_tokens > 0 || own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
     throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) +
