@@ -9,36 +9,33 @@ mixtures     (IA)^3, MoV, MoLoRA on six commands at once that a tiny T5 was not 
 
 Runs go --jobs side by side with one thread each. Figures go to decoder_runs.json; sections not asked for keep theirs.
 """
-import argparse
-import concurrent.futures
 import json
-import os
 import pathlib
 import random
 import re
 import statistics
 import tempfile
 
-import compare
+import harness
 import small_models
 import smollm2
-from compare import CACHE, GRAFT, machine, run
+from harness import CACHE, GRAFT, STEPS_ALONE, in_parallel, load_now, read_rows, run, write_rows
 
-COMMONSENSE = {"epochs": 2, "batch_size": 16, "precision": "bf16", "max_length": 256, "order": "length", "evaluate_every": "never", "checkpoint_every": "never", "keep_best": "false", "warmup": 0.1}
+COMMONSENSE = {"epochs": 2, "batch_size": 16, "precision": "bf16", "max_length": 256, "order": "length", **STEPS_ALONE, "warmup": 0.1}
 COMMONSENSE_METHODS = {"lora": ("lora", {"learning_rate": 1e-3}), "loreft": ("loreft", {"learning_rate": 2e-3, "positions": "f3+l3", "rank": 8, "tied": "false", "dropout": 0, "weight_decay": 0}),
                        "molora": ("molora", {"learning_rate": 1e-3})}
 TEST_ROWS = 300
-SMALL_FULL = {"epochs": 6, "batch_size": 32, "learning_rate": 2e-3, "max_length": 200, "order": "length", "evaluate_every": "never", "checkpoint_every": "never", "keep_best": "false"}
-E2E = {"epochs": 5, "batch_size": 16, "learning_rate": 3e-3, "max_length": 200, "order": "length", "evaluate_every": "never", "checkpoint_every": "never", "keep_best": "false", "warmup": 0.06}
+SMALL_FULL = {"epochs": 6, "batch_size": 32, "learning_rate": 2e-3, "max_length": 200, "order": "length", **STEPS_ALONE}
+E2E = {"epochs": 5, "batch_size": 16, "learning_rate": 3e-3, "max_length": 200, "order": "length", **STEPS_ALONE, "warmup": 0.06}
 # The released recipe has 20 epochs of batches of 8; LoRA's here is the same without the second pass and its loss.
-E2E_RELEASED = {"max_length": 200, "evaluate_every": "never", "checkpoint_every": "never", "keep_best": "false"}
+E2E_RELEASED = {"max_length": 200, **STEPS_ALONE}
 E2E_METHODS = {"lora": ("LORA", E2E), "adamix-lora": ("adamix-lora", {**E2E, "consistency": 1}),
                "lora, released recipe": ("LORA", {**E2E_RELEASED, "learning_rate": 2e-4, "dropout": 0, "label_smoothing": 0.1, "batch_size": 8, "epochs": 20,
                                                   "warmup": 2000, "epsilon": 1e-6, "adamw_form": "transformers"}),
                "adamix-lora, released recipe": ("adamix-lora:published", E2E_RELEASED)}
 E2E_TRAIN_ROWS, E2E_PROMPTS = 2000, 150
-VERBS = {"epochs": 4, "batch_size": 64, "learning_rate": 3e-3, "evaluate_every": "never", "checkpoint_every": "never", "keep_best": "false"}
-MIXTURES = {"epochs": 8, "batch_size": 64, "evaluate_every": "never", "checkpoint_every": "never", "keep_best": "false"}
+VERBS = {"epochs": 4, "batch_size": 64, "learning_rate": 3e-3, **STEPS_ALONE}
+MIXTURES = {"epochs": 8, "batch_size": 64, **STEPS_ALONE}
 MIXTURE_METHODS = {"ia3": ("ia3", {"learning_rate": 1e-2}), "lora": ("lora", {"learning_rate": 3e-3}),
                    **{f"mov {name}": ("mov", {"learning_rate": 1e-2, **more}) for name, more in (("soft", {}), ("top-1", {"top_k": 1}), ("top-2", {"top_k": 2}))},
                    **{f"molora {name}": ("molora", {"learning_rate": 3e-3, **more}) for name, more in (("soft", {}), ("top-1", {"top_k": 1}), ("top-2", {"top_k": 2}))}}
@@ -46,22 +43,13 @@ MIXTURE_METHODS = {"ia3": ("ia3", {"learning_rate": 1e-2}), "lora": ("lora", {"l
 
 # --- running graft -----------------------------------------------------------------------------------------------------------------
 
-def quiet(arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return run([GRAFT, *arguments, "--threads", 1, "--quiet"], env=environment)
-
-
 def train(model, task, data, adapter, settings, out):
-    pairs = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    quiet(["train", "--model", model, "--task", task, "--data", data, "--adapter", adapter, "--out", out, *pairs])
-    metrics = json.loads((out / "metrics.json").read_text())
+    metrics = harness.train(model, task, data, adapter, settings, out, threads=1).metrics
     return {key: metrics[key] for key in ("edit_parameters", "steps", "tokens", "seconds", "peak_bytes")}
 
 
-def evaluate(model, data, scratch, adapter=None, task=None, more=()):
-    arguments = ["eval", "--model", model, "--data", data, "--json", scratch / "scores.json", *more]
-    quiet(arguments + (["--adapter", adapter] if adapter else []) + (["--task", task] if task else []))
-    return json.loads((scratch / "scores.json").read_text())
+def evaluate(model, data, adapter=None, task=None, more=()):
+    return harness.evaluate(model, data, *(["--task", task] if task else []), *more, adapter=adapter, threads=1)
 
 
 def trained_trunk(make, task, data, settings, name):
@@ -75,15 +63,9 @@ def trained_trunk(make, task, data, settings, name):
             make(scratch / "random")
             figures = train(scratch / "random", task, data, "full", settings, scratch / "run")
             run([GRAFT, "merge", "--model", scratch / "random", "--adapter", scratch / "run/adapter", "--out", folder])
-            steps = [json.loads(line) for line in (scratch / "run/log.jsonl").read_text().splitlines()]
-            figures["last_loss"] = [event["loss"] for event in steps if event["event"] == "step"][-1]
+            figures["last_loss"] = harness.Run(scratch / "run").losses[-1]
             done.write_text(json.dumps({**figures, "settings": settings}))
     return folder, json.loads(done.read_text())
-
-
-def side_by_side(args, one, cases):
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        return list(pool.map(lambda case: one(*case), cases))
 
 
 # --- SmolLM2 on commonsense --------------------------------------------------------------------------------------------------------
@@ -100,31 +82,30 @@ def commonsense_rows(args, folder):
     return files
 
 
-def both_scores(model, data, scratch, adapter=None):
-    written = evaluate(model, data, scratch, adapter, "arc-easy", ["--max-new-tokens", 24, "--precision", "bf16"])
-    ranked = evaluate(model, data, scratch, adapter, "commonsense-choice", ["--precision", "bf16"])
+def both_scores(model, data, adapter=None):
+    written = evaluate(model, data, adapter, "arc-easy", ["--max-new-tokens", 24, "--precision", "bf16"])
+    ranked = evaluate(model, data, adapter, "commonsense-choice", ["--precision", "bf16"])
     return {"answer_after": written["answer_after"], "answer_option": written["answer_option"], "rank": ranked["accuracy"], "loss": written["loss"]}
 
 
 def commonsense(args):
-    model = smollm2.model_folder(CACHE)
+    model = smollm2.model_folder()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         files = commonsense_rows(args, folder)
 
         def one(method, seed):
-            scratch = folder / f"{method}-{seed}"
-            scratch.mkdir()
             if method == "none":
-                row = {"method": "none", **both_scores(model, files["test"], scratch)}
+                row = {"method": "none", **both_scores(model, files["test"])}
             else:
                 preset, own = COMMONSENSE_METHODS[method]
-                figures = train(model, "arc-easy", files["train"], preset, {**COMMONSENSE, **own, "seed": seed}, scratch / "run")
-                row = {"method": method, "seed": seed, "settings": own, **figures, **both_scores(model, files["test"], scratch, scratch / "run/adapter")}
+                out = folder / f"{method}-{seed}"
+                figures = train(model, "arc-easy", files["train"], preset, {**COMMONSENSE, **own, "seed": seed}, out)
+                row = {"method": method, "seed": seed, "settings": own, **figures, **both_scores(model, files["test"], out / "adapter")}
             print({key: row[key] for key in ("method", "answer_after", "answer_option", "rank", "seconds") if key in row}, flush=True)
             return row
 
-        rows = side_by_side(args, one, [("none", 0), *((method, seed) for seed in args.seeds for method in ("molora", "lora", "loreft"))])
+        rows = in_parallel(args.jobs, one, [("none", 0), *((method, seed) for seed in args.seeds for method in ("molora", "lora", "loreft"))])
     return {"model": "SmolLM2-135M-Instruct", "train_rows": args.rows, "test_rows": TEST_ROWS, "recipe": COMMONSENSE, "max_new_tokens": 24, "rows": rows}
 
 
@@ -149,29 +130,28 @@ def in_words(row):
 
 
 def answers(args):
-    model = smollm2.model_folder(CACHE)
+    model = smollm2.model_folder()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for part, file in commonsense_rows(args, folder).items():
             rows = [in_words(row) for row in json.loads(file.read_text())]
             rows = [row for row in rows if len(set(row["options"])) == len(row["options"])]
-            (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            write_rows(folder / f"{part}.jsonl", rows)
         task = folder / "answers.yaml"
         task.write_text(ANSWERS_TASK)
 
         def one(method, seed):
-            scratch = folder / f"{method}-{seed}"
-            scratch.mkdir()
-            row = {"method": method}
+            row, what = {"method": method}, {"task": task}
             if method != "none":
                 preset, own = COMMONSENSE_METHODS[method]
-                row.update({"seed": seed, "settings": own, **train(model, task, folder / "train.jsonl", preset, {**COMMONSENSE, **own, "seed": seed}, scratch / "run")})
-            scores = evaluate(model, folder / "test.jsonl", scratch, scratch / "run/adapter" if method != "none" else None, None if method != "none" else task, ["--precision", "bf16"])
-            row["rank"] = scores["accuracy"]
+                out = folder / f"{method}-{seed}"
+                row.update({"seed": seed, "settings": own, **train(model, task, folder / "train.jsonl", preset, {**COMMONSENSE, **own, "seed": seed}, out)})
+                what = {"adapter": out / "adapter"}
+            row["rank"] = evaluate(model, folder / "test.jsonl", **what, more=["--precision", "bf16"])["accuracy"]
             print(row, flush=True)
             return row
 
-        rows = side_by_side(args, one, [("none", 0), *((method, seed) for seed in args.seeds for method in ("molora", "lora", "loreft"))])
+        rows = in_parallel(args.jobs, one, [("none", 0), *((method, seed) for seed in args.seeds for method in ("molora", "lora", "loreft"))])
     return {"model": "SmolLM2-135M-Instruct", "train_rows": args.rows, "test_rows": TEST_ROWS, "recipe": COMMONSENSE, "task": ANSWERS_TASK, "rows": rows}
 
 
@@ -204,7 +184,7 @@ def e2e_rows(args, folder):
     draw.shuffle(pairs)
     prompts = list(dict.fromkeys(line.split("||", 1)[0] for line in test))
     chosen = set(draw.sample(prompts, E2E_PROMPTS))
-    (folder / "trunk.jsonl").write_text("".join(json.dumps({"input": source, "target": text}) + "\n" for source, text in pairs if text.strip()))
+    write_rows(folder / "trunk.jsonl", [{"input": source, "target": text} for source, text in pairs if text.strip()])
     (folder / "trunk.yaml").write_text("{name: pairs, kind: generation, prompt: input, target: ' {target|strip}', prompt_end: eos, loss: all, metrics: [perplexity]}\n")
     (folder / "train.txt").write_text("\n".join(draw.sample(valid, E2E_TRAIN_ROWS)) + "\n")
     (folder / "test.txt").write_text("\n".join(line for line in test if line.split("||", 1)[0] in chosen) + "\n")
@@ -221,19 +201,18 @@ def e2e(args):
         trunk, made = trained_trunk(lambda where: small_models.make_gpt2(where, texts), folder / "trunk.yaml", folder / "trunk.jsonl", SMALL_FULL, "gpt2-small-e2e")
 
         def one(method, seed):
-            scratch = folder / f"{method}-{seed}"
-            scratch.mkdir()
             more = ["--max-new-tokens", 64]
             if method == "none":
-                row = {"method": method, **evaluate(trunk, folder / "test.txt", scratch, None, "e2e", more)}
+                row = {"method": method, **evaluate(trunk, folder / "test.txt", None, "e2e", more)}
             else:
                 preset, own = E2E_METHODS[method]
-                figures = train(trunk, "e2e", folder / "train.txt", folder / "lora.yaml" if preset == "LORA" else preset, {**own, "seed": seed}, scratch / "run")
-                row = {"method": method, "seed": seed, **evaluate(trunk, folder / "test.txt", scratch, scratch / "run/adapter", None, more), **figures}
+                out = folder / f"{method}-{seed}"
+                figures = train(trunk, "e2e", folder / "train.txt", folder / "lora.yaml" if preset == "LORA" else preset, {**own, "seed": seed}, out)
+                row = {"method": method, "seed": seed, **evaluate(trunk, folder / "test.txt", out / "adapter", None, more), **figures}
             print({key: round(row[key], 3) if isinstance(row[key], float) else row[key] for key in ("method", "bleu", "nist", "rouge_l", "cider", "ter", "loss", "seconds")}, flush=True)
             return row
 
-        rows = side_by_side(args, one, [("none", 0), *((method, seed) for seed in args.seeds for method in E2E_METHODS)])
+        rows = in_parallel(args.jobs, one, [("none", 0), *((method, seed) for seed in args.seeds for method in E2E_METHODS)])
     metrics = ("bleu", "nist", "rouge_l", "cider", "ter", "loss")
     summary = [{"method": method, **{metric: statistics.mean(row[metric] for row in rows if row["method"] == method) for metric in metrics}}
                for method in ("none", *E2E_METHODS)]
@@ -247,8 +226,7 @@ def shares_by_command(records, rows):
     """Records of routers -> {site: {command: mean share of each expert}} and the mean entropy by site, in nats."""
     command = {row["id"]: row["command"] for row in rows}
     shares, entropies = {}, {}
-    for line in records.read_text().splitlines():
-        record = json.loads(line)
+    for record in read_rows(records):
         site = re.fullmatch(r"\d+\.router/(.+)\.router(\.entropy)?", record["name"])
         if site.group(2):
             entropies.setdefault(site.group(1), []).append(record["values"][0])
@@ -271,29 +249,29 @@ def mixtures(args):
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         verbs = {verb: verb for verb in small_models.VERBS}
-        small_models.write_rows(folder / "verbs.jsonl", small_models.verb_rows(20000, 1, verbs))
-        small_models.write_rows(folder / "train.jsonl", small_models.verb_rows(8000, 3, small_models.COMMANDS))
+        write_rows(folder / "verbs.jsonl", small_models.verb_rows(20000, 1, verbs))
+        write_rows(folder / "train.jsonl", small_models.verb_rows(8000, 3, small_models.COMMANDS))
         test = small_models.verb_rows(600, 4, small_models.COMMANDS)
-        small_models.write_rows(folder / "test.jsonl", test)
+        write_rows(folder / "test.jsonl", test)
         for command in small_models.COMMANDS:
-            small_models.write_rows(folder / f"{command}.jsonl", [row for row in test if row["command"] == command])
+            write_rows(folder / f"{command}.jsonl", [row for row in test if row["command"] == command])
         task = folder / "task.yaml"
         task.write_text("name: commands\nkind: generation\nid: id\nprompt: input\ntarget: target\nmetrics: [exact_match]\n")
         trunk, made = trained_trunk(small_models.make_t5, task, folder / "verbs.jsonl", VERBS, "t5-verbs")
-        known = small_models.write_rows(folder / "known.jsonl", small_models.verb_rows(300, 2, verbs))
-        before = {"verbs": evaluate(trunk, known, folder, None, task)["exact_match"], "commands": evaluate(trunk, folder / "test.jsonl", folder, None, task)["exact_match"]}
+        known = write_rows(folder / "known.jsonl", small_models.verb_rows(300, 2, verbs))
+        before = {name: evaluate(trunk, rows, None, task)["exact_match"] for name, rows in (("verbs", known), ("commands", folder / "test.jsonl"))}
 
         def one(method, seed):
-            scratch = folder / f"{method}-{seed}"
-            scratch.mkdir()
             preset, own = MIXTURE_METHODS[method]
-            figures = train(trunk, task, folder / "train.jsonl", preset, {**MIXTURES, **own, "seed": seed}, scratch / "run")
+            out = folder / f"{method}-{seed}"
+            adapter, records = out / "adapter", folder / f"{method}-{seed}.records.jsonl"
+            figures = train(trunk, task, folder / "train.jsonl", preset, {**MIXTURES, **own, "seed": seed}, out)
             is_routed = preset in ("mov", "molora")
-            scores = evaluate(trunk, folder / "test.jsonl", scratch, scratch / "run/adapter", None, ["--records", scratch / "records.jsonl"] if is_routed else [])
+            scores = evaluate(trunk, folder / "test.jsonl", adapter, None, ["--records", records] if is_routed else [])
             row = {"method": method, "seed": seed, "settings": own, **figures, "exact_match": scores["exact_match"], "loss": scores["loss"],
-                   "by_command": {command: evaluate(trunk, folder / f"{command}.jsonl", scratch, scratch / "run/adapter")["exact_match"] for command in small_models.COMMANDS}}
+                   "by_command": {command: evaluate(trunk, folder / f"{command}.jsonl", adapter)["exact_match"] for command in small_models.COMMANDS}}
             if is_routed:
-                means, entropies = shares_by_command(scratch / "records.jsonl", test)
+                means, entropies = shares_by_command(records, test)
                 row.update({"spread_over_commands": spread(means), "mean_entropy": statistics.mean(entropies.values()), "entropy": entropies})
                 if seed == args.seeds[0]:
                     row["shares"] = means
@@ -301,7 +279,7 @@ def mixtures(args):
                   + (f"  spread {row['spread_over_commands']:.3f}" if is_routed else ""), flush=True)
             return row
 
-        rows = side_by_side(args, one, [(method, seed) for seed in args.seeds for method in MIXTURE_METHODS])
+        rows = in_parallel(args.jobs, one, [(method, seed) for seed in args.seeds for method in MIXTURE_METHODS])
     summary = [{"method": method, "exact_match": statistics.mean(row["exact_match"] for row in rows if row["method"] == method),
                 "runs": [row["exact_match"] for row in rows if row["method"] == method]} for method in MIXTURE_METHODS]
     return {"trunk": {"about": "T5 v1.1: width 64, two and two layers, random weights; fully trained on 20,000 rows of six verbs", **made, "exact_match": before}, "commands": small_models.COMMANDS,
@@ -312,24 +290,19 @@ SECTIONS = {"mixtures": mixtures, "e2e": e2e, "commonsense": commonsense, "answe
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser_of(__doc__)
     parser.add_argument("--commonsense", help="folder with ARC-Easy and openbookqa, each with train.json and test.json")
     parser.add_argument("--nlg", help="folder with e2e, webnlg and dart")
-    parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     parser.add_argument("--only", default=",".join(SECTIONS))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rows", type=int, default=640, help="training rows of commonsense")
     parser.add_argument("--seeds", default="1,2", type=lambda text: [int(part) for part in text.split(",")])
     args = parser.parse_args()
-    file = pathlib.Path(args.out) / "decoder_runs.json"
+    file = args.out / "decoder_runs.json"
     for section in args.only.split(","):
         print(f"== {section}", flush=True)
-        load = round(os.getloadavg()[0], 2)
-        figures = SECTIONS[section](args)
-        document = json.loads(file.read_text()) if file.exists() else {"command": "bench/decoder_runs.py", "figures": {}}
-        document["figures"][section] = {"jobs": args.jobs, "seeds": args.seeds, "load_before": load, **figures}
-        document["machine"] = machine()
-        file.write_text(json.dumps(document, indent=1) + "\n")
+        figures = {"jobs": args.jobs, "seeds": args.seeds, "load_before": load_now(), **SECTIONS[section](args)}
+        harness.write_figures(file, "bench/decoder_runs.py", {**harness.kept_figures(file, {}), section: figures})
 
 
 if __name__ == "__main__":

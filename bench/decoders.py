@@ -13,19 +13,18 @@ trained: the bench ends at once. Without llama.cpp decoding has no such side, an
     .venv-peers/bin/python -m pip install --no-deps --target build/bench-reft -r tools/golden/requirements-reft.txt
     .venv-peers/bin/python -m pip install --no-deps --target build/bench-llama llama-cpp-python==0.3.36 diskcache==5.6.3      # compiles for some minutes
 """
-import argparse
 import json
 import os
 import pathlib
 import random
 import re
 import statistics
+import string
 import sys
 import tempfile
 
-import compare
 import smollm2
-from compare import CACHE, GRAFT, ROOT, THREADS, machine, run
+from harness import GRAFT, ROOT, THREADS, kept_figures, load_now, medians, parser_of, read_rows, run, train, write_figures, write_rows
 
 PEER = ROOT / "bench/decoder_peer.py"
 REFT, LLAMA = ROOT / "build/bench-reft", ROOT / "build/bench-llama"
@@ -43,7 +42,7 @@ REQUESTS, REQUEST_TOKENS = 10, (1, 16)   # the program tells hundredths of a sec
 
 # --- rows and programs -------------------------------------------------------------------------------------------------------------
 
-def write_rows(args, count, folder):
+def write_files(args, count, folder):
     """`count` rows drawn from the three sets, in random order and with similar lengths side by side; the same rows in both files."""
     rows = [row for name in ("gsm8k", "SVAMP", "SingleEq") for row in json.loads((pathlib.Path(args.arithmetic) / name / "test.json").read_text())]
     rows = random.Random(1).sample([row for row in rows if row["output"].strip()], count)
@@ -73,41 +72,28 @@ def run_peer(*arguments, extra=None):
     return json.loads(line.removeprefix("RESULT "))
 
 
-def graft_train(args, method, precision, data, steps, out, settings=()):
-    command = [GRAFT, "train", "--model", args.model, "--task", "gsm8k", "--data", data, "--adapter", method, "--out", out, "--quiet", "--threads", THREADS]
-    pairs = {**METHODS[method], "precision": precision, "max_steps": steps, "batch_size": BATCH, "order": "file", "max_length": 512, "checkpoint_every": "never", "keep_best": "false",
-             "learning_rate": 5e-4, "schedule": "constant", "weight_decay": 0, "warmup": 0, **dict(settings)}
-    run([*command, *[part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]])
-    events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    metrics = json.loads((out / "metrics.json").read_text())
-    steps = [event for event in events if event["event"] == "step"]
-    counted = steps[SKIPPED:]
-    start = events[0]
-    return {"tokens_per_second": sum(e["tokens"] for e in counted) / sum(e["seconds"] for e in counted), "peak_bytes": metrics["peak_bytes"],
-            "predicted_peak_bytes": start["predicted_peak_bytes"], "losses": [e["loss"] for e in steps], "tokens": sum(e["tokens"] for e in counted)}
+def graft_train(args, method, precision, data, steps, out=None, batch_size=BATCH):
+    settings = {**METHODS[method], "precision": precision, "max_steps": steps, "batch_size": batch_size, "order": "file", "max_length": 512,
+                "checkpoint_every": "never", "keep_best": "false", "learning_rate": 5e-4, "schedule": "constant", "weight_decay": 0, "warmup": 0}
+    return train(args.model, "gsm8k", data, method, settings, out)
+
+
+def figures_of(done):
+    return {"tokens_per_second": done.tokens_per_second(SKIPPED), "peak_bytes": done.metrics["peak_bytes"],
+            "predicted_peak_bytes": done.predicted_peak_bytes, "losses": done.losses, "tokens": sum(step["tokens"] for step in done.steps[SKIPPED:])}
 
 
 def graft_generate(model, prompts, new_tokens, precision, folder, batch, adapter=None):
     """prompts: texts. Greedy, always new_tokens of them. Seconds of the program's own clock, which starts once model and adapter are loaded."""
-    rows, task, out = folder / "prompts.jsonl", folder / "prompts.yaml", folder / "written.jsonl"
-    rows.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    rows, task, out = write_rows(folder / "prompts.jsonl", [{"prompt": prompt} for prompt in prompts]), folder / "prompts.yaml", folder / "written.jsonl"
     task.write_text("{name: prompts, kind: generation, prompt: prompt, target: prompt}\n")
     command = [GRAFT, "generate", "--model", model, "--task", task, "--data", rows, "--max-new-tokens", new_tokens, "--min-new-tokens", new_tokens, "--batch", batch,
                "--precision", precision, "--out", out, "--threads", THREADS]
     told = run(command + (["--adapter", adapter] if adapter else [])).stderr
     seconds = float(re.search(r"written in ([0-9.]+) s", told).group(1))
-    ids = [json.loads(line)["tokens"] for line in out.read_text().splitlines()]
+    ids = [row["tokens"] for row in read_rows(out)]
     assert all(len(each) == new_tokens for each in ids)
     return {"tokens_per_second": len(prompts) * new_tokens / seconds, "seconds": seconds, "ids": ids}
-
-
-def medians(results):
-    numbers = [key for key, value in results[0].items() if isinstance(value, (int, float))]
-    return {key: statistics.median(result[key] for result in results) for key in numbers}
-
-
-def load_now():
-    return round(os.getloadavg()[0], 2)
 
 
 # --- sections ----------------------------------------------------------------------------------------------------------------------
@@ -116,15 +102,14 @@ def training(args):
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        files = write_rows(args, BATCH * args.steps, folder)
+        files = write_files(args, BATCH * args.steps, folder)
         for method in args.methods.split(","):
             for precision in args.precisions.split(","):
                 settings = SETTINGS[method, precision][: None if args.all_settings else 1]
                 peers, ours, loads = {setting: [] for setting in settings}, [], []
-                for number in range(args.rounds):
+                for _ in range(args.rounds):
                     loads.append(load_now())
-                    out = folder / f"{method}-{precision}-{number}"
-                    ours.append(graft_train(args, method, precision, files["length"], args.steps, out))
+                    ours.append(figures_of(graft_train(args, method, precision, files["length"], args.steps)))
                     for setting in settings:
                         peers[setting].append(run_peer("train", "--model", args.model, "--data", files[setting[1]], "--method", method, "--precision", setting[0], "--batch", BATCH,
                                                        "--steps", args.steps, "--skip-steps", SKIPPED, extra=REFT if method == "loreft" else None))
@@ -150,8 +135,7 @@ def decoding(args):
     rows, versions = [], set()   # of llama.cpp
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        data = write_rows(args, 2 * BATCH, folder)["random"]
-        import string
+        data = write_files(args, 2 * BATCH, folder)["random"]
         quoted = (ROOT / "tasks/gsm8k.yaml").read_text().split('prompt: "')[1].split('"\n')[0]
         prompt = re.sub(r"\\\n *", "", quoted).encode().decode("unicode_escape")   # a backslash joins two lines
         prompts = [string.Formatter().vformat(prompt, (), row) for row in json.loads(data.read_text())]
@@ -195,11 +179,11 @@ def requests(args):
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        data = write_rows(args, BATCH * 40, folder)["random"]
+        data = write_files(args, BATCH * 40, folder)["random"]
         long_texts = [" ".join(row["instruction"] for row in json.loads(data.read_text())[i::REQUESTS]) for i in range(REQUESTS)]
         subjects = {"none": (args.model, None)}
         for method in METHODS:
-            graft_train(args, method, "fp32", data, SKIPPED + 1, folder / method, {"batch_size": 2})
+            graft_train(args, method, "fp32", data, SKIPPED + 1, folder / method, batch_size=2)
             subjects[method] = (args.model, folder / method / "adapter")
         run([GRAFT, "merge", "--model", args.model, "--adapter", folder / "lora/adapter", "--out", folder / "merged", "--max-drift", 0.01])   # of hidden values in the hundreds
         subjects["lora merged"] = (folder / "merged", None)
@@ -221,9 +205,8 @@ SECTIONS = {"training": training, "decoding": decoding, "requests": requests}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--arithmetic", required=True)
-    parser.add_argument("--out", default=str(ROOT / "bench/results"))
     parser.add_argument("--only", default=",".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=6)
@@ -234,18 +217,16 @@ def main():
     args = parser.parse_args()
     check_peers(args)
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
-    args.model = smollm2.model_folder(CACHE)
-    file = pathlib.Path(args.out) / "decoder_speed.json"
-    document = json.loads(file.read_text()) if file.exists() else {"command": "bench/decoders.py", "figures": {}}
+    args.model = smollm2.model_folder()
+    file = args.out / "decoder_speed.json"
     for section in args.only.split(","):
         print(f"== {section}", flush=True)
-        figures = SECTIONS[section](args)
-        old = document["figures"].get(section, {}).get("rows", []) if section == "training" else []
-        measured = {(row["method"], row["precision"]) for row in figures["rows"] if "method" in row}
-        figures["rows"] = [row for row in old if (row["method"], row["precision"]) not in measured] + figures["rows"]   # methods not asked for keep theirs
-        document["figures"][section] = figures
-        document["machine"] = machine()
-        file.write_text(json.dumps(document, indent=1) + "\n")   # sections not asked for keep their figures
+        figures, kept = SECTIONS[section](args), kept_figures(file, {})   # sections not asked for keep their figures
+        if section == "training":   # and so do its methods
+            measured = {(row["method"], row["precision"]) for row in figures["rows"]}
+            old = kept.get(section, {}).get("rows", [])
+            figures["rows"] = [row for row in old if (row["method"], row["precision"]) not in measured] + figures["rows"]
+        write_figures(file, "bench/decoders.py", {**kept, section: figures})
 
 
 if __name__ == "__main__":

@@ -10,19 +10,16 @@ start       `graft eval` on one row, and `graft --version`
 How it is timed, and what a ratio is, says bench/side_by_side.py; above 1 the new program is faster. The figures are written after every
 other round; rows that are not asked for keep theirs.
 """
-import argparse
-import json
 import pathlib
 import tempfile
 
-import compare
 import smollm2
-from compare import machine, measured, model_folder
+from harness import GRAFT, evaluate_command, glue_file, kept_figures, measured, model_folder, parser_of, train_command, write_figures, write_rows
 from side_by_side import rounds_of, timed
 
-TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], ["max_steps=20", "batch_size=32"]),
-            "smollm2": (["lora", "full"], ["max_steps=8", "batch_size=16"])}
-SETTINGS = ["evaluate_every=never", "checkpoint_every=never"]
+TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], {"max_steps": 20, "batch_size": 32}),
+            "smollm2": (["lora", "full"], {"max_steps": 8, "batch_size": 16})}
+SETTINGS = {"evaluate_every": "never", "checkpoint_every": "never"}
 PRECISIONS = ("fp32", "bf16")
 PREDICTED = {"minilm": 1500, "smollm2": 120}
 SUFFIX = {"minilm": ".tsv", "smollm2": ".jsonl"}
@@ -34,7 +31,7 @@ def model_of(name):
 
 
 def write_texts(path, texts):
-    path.write_text("".join(json.dumps({"input": text, "target": text}) + "\n" for text in texts))
+    write_rows(path, [{"input": text, "target": text} for text in texts])
 
 
 class Work:
@@ -42,7 +39,7 @@ class Work:
 
     def __init__(self, args, folder):
         self.folder = folder
-        lines = (pathlib.Path(args.glue) / "SST-2/train.tsv").read_text().splitlines(keepends=True)[: 4801]
+        lines = glue_file(args.glue, "sst2").read_text().splitlines(keepends=True)[: 4801]
         texts = [line.split("\t")[0] for line in lines[1:]]
         self.task = folder / "texts.yaml"   # the older program gives a decoder no head
         self.task.write_text("{name: texts, kind: generation, prompt: input, target: target, metrics: [perplexity]}\n")
@@ -60,13 +57,13 @@ class Work:
     def made_adapter(self, program, name, precision):
         """An adapter that the older program wrote, since the newer one reads it, too. The older one reads those of its own precision alone."""
         out = self.folder / f"made-{name}-{precision}"
-        measured(self.train_command(program, name, "lora", precision, ["max_steps=2", "batch_size=16"], out))
+        measured(self.train_command(program, name, "lora", precision, {"max_steps": 2, "batch_size": 16}, out))
         return out / "adapter"
 
     def train_command(self, program, model, adapter, precision, settings, out):
         data = self.folder / f"train-{model}{SUFFIX[model]}"
-        return [*program, "train", "--model", model_of(model), "--task", self.tasks[model], "--data", data, "--adapter", adapter, "--out", out, "--quiet",
-                "--threads", 1, *[part for each in (*SETTINGS, *settings, f"precision={precision}") for part in ("--set", each)]]
+        settings = {**SETTINGS, **settings, "precision": precision}
+        return train_command(model_of(model), self.tasks[model], data, adapter, settings, out, threads=1, program=program)
 
     def training(self, program, model, adapter, precision, settings):
         with tempfile.TemporaryDirectory() as scratch:
@@ -74,8 +71,9 @@ class Work:
 
     def predicting(self, program, model, precision, count):
         with tempfile.TemporaryDirectory() as scratch:
-            return timed([*program, "eval", "--model", model_of(model), "--adapter", self.adapters[model, precision], "--data",
-                          self.folder / f"{model}-{count}{SUFFIX[model]}", "--json", f"{scratch}/scores.json", "--precision", precision, "--threads", 1, "--quiet"])
+            data = self.folder / f"{model}-{count}{SUFFIX[model]}"
+            return timed(evaluate_command(model_of(model), data, f"{scratch}/scores.json", "--precision", precision,
+                                          adapter=self.adapters[model, precision], threads=1, program=program))
 
     def writing(self, program, precision, batch):
         with tempfile.TemporaryDirectory() as scratch:
@@ -120,24 +118,22 @@ def identity(row):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--old", required=True)
-    parser.add_argument("--new", default=str(compare.GRAFT))
+    parser.add_argument("--new", default=GRAFT)
     parser.add_argument("--glue", required=True, help="the folder with SST-2")
     parser.add_argument("--only", default="training,predicting,writing,start")
     parser.add_argument("--rows", default="", help='only rows with these settings, divided by commas, as "smollm2 lora bf16"')
     parser.add_argument("--rounds", type=int, default=8, help="an even number")
-    parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     args = parser.parse_args()
-    path = pathlib.Path(args.out) / "old_and_new.json"
-    kept = json.loads(path.read_text())["figures"] if args.rows and path.exists() else []
+    path = args.out / "old_and_new.json"
+    kept = kept_figures(path, []) if args.rows else []
     with tempfile.TemporaryDirectory() as scratch:
         work = Work(args, pathlib.Path(scratch))
         timings = [({"what": what, **settings}, both(args, do)) for what, settings, do in cases(work, args.only.split(",")) if is_asked_for(args, settings)]
         for rounds, rows in rounds_of(timings, args.rounds):
             figures = [next((row for row in rows if identity(row) == identity(old)), old) for old in kept] or rows
-            document = {"command": "bench/old_and_new.py", "machine": {**machine(), "threads": 1}, "rounds": rounds, "figures": figures}
-            path.write_text(json.dumps(document, indent=1) + "\n")
+            write_figures(path, "bench/old_and_new.py", figures, threads=1, rounds=rounds)
             print(f"{rounds} rounds: ratios from {min(row['ratio'] for row in rows)} to {max(row['ratio'] for row in rows)}", flush=True)
 
 

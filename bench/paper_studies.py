@@ -6,19 +6,16 @@ Makes the folder --work with links to the models of the benches and to DIR (glue
 trains there what is not trained yet; writes study_NAME.json with the tables of `graft sweep table`, and the page NAME.html into --work.
 A study that was stopped goes on. What is measured of adapters when all are trained is in study_analyses.py.
 """
-import argparse
 import csv
 import io
-import json
 import pathlib
 import subprocess
 import sys
 import time
 
-import compare
 import smollm2
 import study_analyses as analyses
-from compare import ROOT, machine, model_folder
+from harness import GRAFT, ROOT, THREADS, model_folder, parser_of, write_figures, write_rows
 from study_analyses import FILES, graft
 
 # The studies in their order; the method that the others of each are compared with; None: nothing is compared.
@@ -56,7 +53,7 @@ def write_others(work):
     with open(work / FILES["trec"], encoding="utf-8", newline="") as file:
         trec = [row[1] for row in csv.reader(file)]
     for task, column, texts in (("sst2", "sentence", trec), ("trec", "text", sst2)):
-        (work / f"other_than_{task}.jsonl").write_text("".join(json.dumps({column: text}) + "\n" for text in texts))
+        write_rows(work / f"other_than_{task}.jsonl", [{column: text} for text in texts])
 
 
 def write_prompts(args):
@@ -84,18 +81,16 @@ def study(args, name):
         figures.update({"comparisons": table(args, out, "comparisons", "--baseline", BASELINES[name]), "ranks": table(args, out, "ranks")})
     figures.update({what: analysis(args, out) for what, analysis in ANALYSES.get(name, {}).items()})
     graft(args, "report", out, "--out", f"{name}.html")
-    document = {"command": f"bench/paper_studies.py --only {name}", "machine": machine(), "figures": figures}
-    (args.out / f"study_{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    write_figures(args.out / f"study_{name}.json", f"bench/paper_studies.py --only {name}", figures)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", required=True, type=pathlib.Path)
     parser.add_argument("--only", default=",".join(BASELINES))
-    parser.add_argument("--out", default=ROOT / "bench/results", type=pathlib.Path)
     parser.add_argument("--work", default=ROOT / "build/studies", type=pathlib.Path)
-    parser.add_argument("--threads", default=compare.THREADS, type=int)
-    parser.add_argument("--graft", default=compare.GRAFT, type=pathlib.Path, help="the program; a copy, where it may be built anew meanwhile")
+    parser.add_argument("--threads", default=THREADS, type=int)
+    parser.add_argument("--graft", default=GRAFT, type=pathlib.Path, help="the program; a copy, where it may be built anew meanwhile")
     args = parser.parse_args()
     prepare(args)
     for name in args.only.split(","):

@@ -1,11 +1,10 @@
 """Compares the peak memory that `graft train` predicts for a run with the peak that the run reaches, and writes both to bench/results/plan_memory.json.
 
-    .venv-peers/bin/python bench/plan_memory.py --out bench/results [--only NAME,...] [--cache build/bench-models]
+    .venv-peers/bin/python bench/plan_memory.py [--out bench/results] [--only NAME,...] [--cache build/bench-models]
 
 Models have the shape of published ones and random weights: the process's own base would drown tiny ones. The figures are bytes of resident memory, the
 prediction is of the run's plan (log.jsonl), the peak of the kernel (metrics.json). Run by hand: about an hour on two cores.
 """
-import argparse
 import json
 import os
 import pathlib
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from compare import CACHE, GRAFT, ROOT
+from harness import CACHE, GRAFT, ROOT, STEPS_ALONE, Run, parser_of, train_command, write_json, write_rows
 
 SEED = 7
 STEPS = 2          # the optimizer has its state from the second on
@@ -74,9 +73,7 @@ def make_inputs(folder):
     from train_bpe import train
     source = random.Random(SEED)
     tokenizer = train([words(2000, source) for _ in range(40)], vocab_size=5000)
-    with open(folder / "rows.jsonl", "w") as out:
-        for i in range(400):
-            out.write(json.dumps({"prompt": words(96, source), "target": " " + words(32, source), "label": ["low", "high"][i % 2]}) + "\n")
+    write_rows(folder / "rows.jsonl", [{"prompt": words(96, source), "target": " " + words(32, source), "label": ["low", "high"][i % 2]} for i in range(400)])
     (folder / "generation.yaml").write_text(GENERATION)
     (folder / "classes.yaml").write_text(CLASSES)
     return tokenizer.to_str()
@@ -107,9 +104,9 @@ def measure(case, graft, cache, inputs, trace):
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
         task = inputs / ("classes.yaml" if model == "bert-base" else "generation.yaml")
-        command = [graft, "train", "--model", cache / model, "--task", task, "--data", inputs / "rows.jsonl", "--adapter", adapter, "--out", out, "--quiet", "--threads", "2"]
-        for setting in ("batch_size=8", f"max_steps={STEPS}", "max_length=512", "checkpoint_every=never", "evaluate_every=never", "keep_best=false", "order=file", *settings):
-            command += ["--set", setting]
+        common = {"batch_size": 8, "max_steps": STEPS, "max_length": 512, **STEPS_ALONE, "order": "file"}
+        own = dict(setting.split("=") for setting in settings)
+        command = train_command(cache / model, task, inputs / "rows.jsonl", adapter, {**common, **own}, out, program=[graft])
         process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
         parts = {"RssAnon": 0, "RssFile": 0}
         while trace and process.poll() is None:
@@ -123,18 +120,15 @@ def measure(case, graft, cache, inputs, trace):
         _, errors = process.communicate()
         if process.returncode != 0:
             return {"case": name_of(case), "error": errors.strip().splitlines()[-1] if errors.strip() else str(process.returncode)}
-        events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-        predicted = next(event for event in events if event["event"] == "start")["predicted_peak_bytes"]
-        tokens = max(event["tokens"] for event in events if event["event"] == "step")
-        peak = json.loads((out / "metrics.json").read_text())["peak_bytes"]
+        done = Run(out)
+        predicted, peak, tokens = done.predicted_peak_bytes, done.metrics["peak_bytes"], max(step["tokens"] for step in done.steps)
     return {"case": name_of(case), "tokens": tokens, "predicted_bytes": predicted, "peak_bytes": peak, "deviation": round(predicted / peak - 1, 4), **(parts if trace else {})}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser = parser_of(__doc__)
     parser.add_argument("--cache", type=pathlib.Path, default=CACHE)
-    parser.add_argument("--graft", type=pathlib.Path, default=GRAFT)
+    parser.add_argument("--graft", default=GRAFT)
     parser.add_argument("--only", default="", help="parts of cases' names")
     parser.add_argument("--trace", action="store_true", help="also the most memory of the heap and of mapped files, seen by polling")
     args = parser.parse_args()
@@ -159,8 +153,7 @@ def main():
     known = [row for row in rows if "error" not in row]
     worst = max(known, key=lambda row: abs(row["deviation"]), default=None)
     result = {"steps": STEPS, "allowed": ALLOWED, "worst": worst, "missed": [row["case"] for row in known if abs(row["deviation"]) > ALLOWED], "rows": rows}
-    args.out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(file, result)
 
 
 if __name__ == "__main__":

@@ -9,27 +9,20 @@ within two points of the commonest label's, and LoRA, at the best of a few rates
 Each run is written to presets_learn.json as it ends, and one that is there is not run again: the grid may be stopped and gone on with.
 The runs come in the order of seeds, rows, tasks, presets. One run at a time, of --threads threads.
 """
-import argparse
 import itertools
-import json
-import os
 import pathlib
-import subprocess
-import sys
-import tempfile
 
-import compare
-from compare import machine, model_folder
+from harness import GRAFT, ROOT, STEPS_ALONE, glue_file, kept_figures, model_folder, parser_of, train, write_figures
 
-PRESETS = sorted(path.stem for path in (compare.ROOT / "presets").glob("*.yaml"))
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 TUNED = [3e-4, 1e-3, 3e-3, 1e-2]          # rates of the LoRA that the others are held against, first seed
 EVAL_ROWS, NEAR, FAR = 1000, 0.02, 0.10
 
 
 def files_of(args, task):
-    return {"sst2": (pathlib.Path(args.glue) / "SST-2/train.tsv", pathlib.Path(args.glue) / "SST-2/dev.tsv"),
-            "cr": (pathlib.Path(args.text) / "CR/train.tsv", pathlib.Path(args.text) / "CR/dev.tsv"),
-            "trec": (pathlib.Path(args.text) / "TREC/train.csv", pathlib.Path(args.text) / "TREC/test.csv")}[task]
+    text = pathlib.Path(args.text)
+    return {"sst2": (glue_file(args.glue, "sst2"), glue_file(args.glue, "sst2", "dev")), "cr": (text / "CR/train.tsv", text / "CR/dev.tsv"),
+            "trec": (text / "TREC/train.csv", text / "TREC/test.csv")}[task]
 
 
 def count_rows(path, task):
@@ -52,18 +45,10 @@ def key_of(row):
 
 
 def one(args, preset, rate, task, rows, seed):
-    train, dev = files_of(args, task)
-    settings = {"data.rows": min(rows, count_rows(train, task)), "data.eval_rows": min(EVAL_ROWS, count_rows(dev, task)), "seed": seed,
-                "checkpoint_every": "never", "evaluate_every": "never", "keep_best": "false", **({"learning_rate": rate} if rate else {})}
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "run"
-        command = [args.graft, "train", "--model", model_folder("minilm"), "--task", task, "--data", train, "--eval", dev, "--adapter", preset, "--out", out,
-                   "--quiet", "--threads", args.threads, *[text for pair in settings.items() for text in ("--set", f"{pair[0]}={pair[1]}")]]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False,
-                              env={**os.environ, "OMP_NUM_THREADS": str(args.threads)})
-        if done.returncode != 0:
-            sys.exit(f"bench: error: {done.stderr[-2000:]}")
-        metrics = json.loads((out / "metrics.json").read_text())
+    train_rows, dev = files_of(args, task)
+    settings = {"data.rows": min(rows, count_rows(train_rows, task)), "data.eval_rows": min(EVAL_ROWS, count_rows(dev, task)), "seed": seed,
+                **STEPS_ALONE, **({"learning_rate": rate} if rate else {})}
+    metrics = train(model_folder("minilm"), task, train_rows, preset, settings, threads=args.threads, dev=dev, program=[args.graft]).metrics
     return {"preset": preset, "rate": rate, "task": task, "rows": rows, "seed": seed, "used_rows": settings["data.rows"], "score": metrics["eval"]["accuracy"],
             "majority": metrics["eval"]["majority"]["accuracy"], "steps": metrics["steps"], "loss": metrics["loss"], "warnings": metrics["warnings"],
             "seconds": metrics["seconds"]}
@@ -84,18 +69,14 @@ def summary(runs):
 def write(path, runs):
     order = {preset: i for i, preset in enumerate(PRESETS)}
     runs.sort(key=lambda r: (r["rows"], r["task"], order.get(r["preset"], 99), r["rate"] or 0, r["seed"]))
-    document = {"command": "bench/presets_learn.py", "machine": machine(), "figures": {"eval_rows": EVAL_ROWS, "summary": summary(runs), "runs": runs}}
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    partial.replace(path)
+    write_figures(path, "bench/presets_learn.py", {"eval_rows": EVAL_ROWS, "summary": summary(runs), "runs": runs})
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--glue")
     parser.add_argument("--text")
-    parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
-    parser.add_argument("--graft", default=str(compare.GRAFT), help="the program; a copy, where it may be built anew meanwhile")
+    parser.add_argument("--graft", default=GRAFT, help="the program; a copy, where it may be built anew meanwhile")
     parser.add_argument("--rows", default="200,1000,5000")
     parser.add_argument("--tasks", default="sst2,cr,trec")
     parser.add_argument("--seeds", default="1,2,3")
@@ -103,8 +84,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--summary", action="store_true")
     args = parser.parse_args()
-    path = pathlib.Path(args.out) / "presets_learn.json"
-    runs = json.loads(path.read_text())["figures"]["runs"] if path.exists() else []
+    path = args.out / "presets_learn.json"
+    runs = kept_figures(path, {"runs": []})["runs"]
     if not args.summary:
         if not args.glue or not args.text:
             parser.error("give --glue and --text: the folders with SST-2, and with CR and TREC")

@@ -8,9 +8,10 @@ template, drawn by a fixed seed) and NAME.jsonl of each set (--held-out-rows of 
 """
 import argparse
 import csv
-import json
 import pathlib
 import random
+
+from harness import write_rows
 
 SENTIMENT = [("Review: {text}\nIs this review positive or negative?\nAnswer:", ["negative", "positive"]),
              ("{text}\nThe sentiment of this text is", ["negative", "positive"]),
@@ -53,10 +54,6 @@ def prompt(name, row, template):
     return {"template": f"{name}/{template}", "input": pattern.format(text=first, second=second.rstrip(".")), "options": options, "target": options[label]}
 
 
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=pathlib.Path)
@@ -69,10 +66,10 @@ def main():
     mixed = [prompt(name, row, draw.randrange(len(TEMPLATES[name])))
              for name in ("sst2", "trec", "rte", "cola") for row in draw.sample(labelled(args.data, name, "train"), args.rows)]
     draw.shuffle(mixed)
-    write(args.out / "train.jsonl", mixed)
+    write_rows(args.out / "train.jsonl", mixed)
     for name in ("cr", "mr", "sst2", "trec", "rte", "cola"):
         rows = draw.sample(labelled(args.data, name, "dev"), args.held_out_rows)
-        write(args.out / f"{name}.jsonl", [prompt(name, row, template) for row in rows for template in range(len(TEMPLATES[name]))])
+        write_rows(args.out / f"{name}.jsonl", [prompt(name, row, template) for row in rows for template in range(len(TEMPLATES[name]))])
 
 
 if __name__ == "__main__":

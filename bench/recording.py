@@ -6,13 +6,10 @@ MiniLM on SST-2, bf16. A run's records are those of every step (gradient norms b
 (means of gates and routers stand in every log; the likeness of experts); an evaluation's are those of every row, and with sizes of changes.
 How it is timed, and what a ratio is, says bench/side_by_side.py: 0.98 is two percent slower with records.
 """
-import argparse
-import json
 import pathlib
 import tempfile
 
-import compare
-from compare import machine, measured, model_folder
+from harness import GRAFT, evaluate_command, glue_file, measured, model_folder, parser_of, train_command, write_figures
 from side_by_side import rounds_of, timed
 
 RUNS = {"unipelt-apl": ["record.gradients=true"], "adamix": ["record.gradients=true", "record.routes=true", "record.experts=true"],
@@ -20,22 +17,24 @@ RUNS = {"unipelt-apl": ["record.gradients=true"], "adamix": ["record.gradients=t
 RECORDED = {"rows": [], "rows, changes": ["--record", "changes"]}
 
 
-def train_command(args, adapter, out, settings):
-    return [args.graft, "train", "--model", model_folder("minilm"), "--task", "sst2", "--data", pathlib.Path(args.glue) / "SST-2/train.tsv", "--eval",
-            pathlib.Path(args.glue) / "SST-2/dev.tsv", "--adapter", adapter, "--out", out, "--quiet", "--threads", 1, "--set", "precision=bf16", "max_steps=60",
-            "batch_size=32", "data.rows=2000", "data.eval_rows=500", "evaluate_every=30 steps", "checkpoint_every=never", *settings]
+def command_of(args, adapter, out, settings, prefix=()):
+    data, dev = (glue_file(args.glue, "sst2", part) for part in ("train", "dev"))
+    common = {"precision": "bf16", "max_steps": 60, "batch_size": 32, "data.rows": 2000, "data.eval_rows": 500, "evaluate_every": "30 steps",
+              "checkpoint_every": "never"}
+    own = dict(setting.split("=") for setting in settings)
+    return train_command(model_folder("minilm"), "sst2", data, adapter, {**common, **own}, out, threads=1, dev=dev, program=[*prefix, args.graft])
 
 
 def training(args, adapter, settings, prefix):
     with tempfile.TemporaryDirectory() as scratch:
-        return timed([*prefix, *train_command(args, adapter, f"{scratch}/run", settings)])
+        return timed(command_of(args, adapter, f"{scratch}/run", settings, prefix))
 
 
 def evaluating(args, adapter, options, prefix):
     with tempfile.TemporaryDirectory() as scratch:
         records = ["--records", f"{scratch}/records.jsonl", *options] if options is not None else []
-        return timed([*prefix, args.graft, "eval", "--model", model_folder("minilm"), "--adapter", adapter, "--data",
-                      pathlib.Path(args.glue) / "SST-2/dev.tsv", "--json", f"{scratch}/scores.json", "--precision", "bf16", "--threads", 1, "--quiet", *records])
+        return timed(evaluate_command(model_folder("minilm"), glue_file(args.glue, "sst2", "dev"), f"{scratch}/scores.json", "--precision", "bf16",
+                                      *records, adapter=adapter, threads=1, program=[*prefix, args.graft]))
 
 
 def cases(args, folder):
@@ -45,7 +44,7 @@ def cases(args, folder):
                {"plain": lambda prefix, a=adapter: training(args, a, [], prefix), "recorded": lambda prefix, a=adapter, s=settings: training(args, a, s, prefix)})
     for adapter in ("unipelt-apl", "mov"):
         made = folder / adapter
-        measured(train_command(args, adapter, made, ["max_steps=2"]))
+        measured(command_of(args, adapter, made, ["max_steps=2"]))
         for name, options in RECORDED.items():
             yield ({"what": "evaluating", "adapter": adapter, "records": name},
                    {"plain": lambda prefix, m=made: evaluating(args, m / "adapter", None, prefix),
@@ -53,16 +52,14 @@ def cases(args, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--glue", required=True, help="the folder with SST-2")
-    parser.add_argument("--graft", default=str(compare.GRAFT))
+    parser.add_argument("--graft", default=GRAFT)
     parser.add_argument("--rounds", type=int, default=8, help="an even number")
-    parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for rounds, rows in rounds_of(list(cases(args, pathlib.Path(scratch))), args.rounds):
-            document = {"command": "bench/recording.py", "machine": {**machine(), "threads": 1}, "rounds": rounds, "figures": rows}
-            (pathlib.Path(args.out) / "recording.json").write_text(json.dumps(document, indent=1) + "\n")
+            write_figures(args.out / "recording.json", "bench/recording.py", rows, threads=1, rounds=rounds)
             for row in rows:
                 print(f"{row['what']:10} {row['adapter']:12} {row['records']}  {row['ratio']:.3f}  {row['ratio_quartiles']}", flush=True)
 

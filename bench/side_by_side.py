@@ -11,7 +11,7 @@ import math
 import os
 import statistics
 
-from compare import measured
+from harness import measured
 
 
 def timed(command):

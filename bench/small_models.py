@@ -3,7 +3,6 @@
 Rows of the tasks are {input: "VERB a b c ...", target: "..."} over twenty letters. The trunk learns verbs that it is told by name (copy, back, ...); the adapters then
 learn commands t1, t2, ... that it never saw, one for each verb, all together: what one command asks for is wrong for the others.
 """
-import json
 import random
 
 LETTERS = [chr(ord("a") + i) for i in range(20)]
@@ -27,11 +26,6 @@ def verb_rows(count, seed, commands):
         letters = [draw.choice(LETTERS) for _ in range(draw.randint(3, 6))]
         rows.append({"id": i, "command": name, "input": " ".join([name, *letters]), "target": " ".join(VERBS[commands[name]](letters))})
     return rows
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def make_t5(folder):

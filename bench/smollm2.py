@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from harness import CACHE, ROOT
+
 DUMP = ROOT / "build/release/tests/model/gguf_dump"
 
 
@@ -27,9 +28,9 @@ def gguf_file():
     return found[0]
 
 
-def model_folder(cache):
+def model_folder():
     """The folder CACHE/smollm2."""
-    folder = pathlib.Path(cache) / "smollm2"
+    folder = CACHE / "smollm2"
     if folder.exists():
         return folder
     import torch

@@ -8,16 +8,14 @@ passes     steps of twelve runs in one pass against one after another, by batch 
 cache      head only, and LoRA in the last two layers, five epochs, with and without `cache`         -> row_cache.json
 Ways alternate within a round; figures are medians over rounds. Members must be equal bit for bit, however they were trained.
 """
-import argparse
 import hashlib
 import json
 import pathlib
-import statistics
-import subprocess
 import sys
 import tempfile
 
-from compare import GRAFT, PEER, ROOT, THREADS, machine, measured, model_folder
+import harness
+from harness import GRAFT, ROOT, THREADS, machine, measured, model_folder, run
 
 METHODS = {"lora": "lora", "pfeiffer": "pfeiffer", "loreft": "loreft", "late": "{adapter: lora, set: {layers: [4, 5], rank: 4}}"}
 PASSES = ["{lora: {rank: 8}}", "{bottleneck: {sites: [ffn.out], placement: pfeiffer, reduction: 16}}", "{reft: {rank: 1}}"]   # in turn
@@ -37,11 +35,6 @@ grid: {{seed: {seeds}}}
 
 def digest(run):
     return hashlib.sha256((run / "adapter" / "adapter.safetensors").read_bytes()).hexdigest()
-
-
-def trained(run):
-    """Seconds of its steps, as the run tells them."""
-    return json.loads((run / "metrics.json").read_text())["seconds"]
 
 
 def study_file(args, folder, settings):
@@ -74,17 +67,15 @@ def processes(runs, out):
 
 def peers(args, precision):
     """The grid in one Python process, without dropout: the model loaded for each run, rows tokenised once, a score after every epoch."""
-    with tempfile.TemporaryDirectory() as scratch:
-        file = pathlib.Path(scratch) / "peer.json"
-        measured([*PEER, "--model", "minilm", "--task", "cola", "--data", args.cola / "train.tsv", "--eval", args.cola / "dev.tsv", "--rows", ROWS, "--batch",
-                  SETTINGS["batch_size"], "--epochs", SETTINGS["epochs"], "--learning-rate", SETTINGS["learning_rate"], "--dropout", 0, "--precision", precision,
-                  "--threads", THREADS, "--members", ",".join(f"{method}:{seed}" for method in PEER_METHODS for seed in SEEDS), "--json", file])
-        told = json.loads(file.read_text())
+    members = ",".join(f"{method}:{seed}" for method in PEER_METHODS for seed in SEEDS)
+    told = harness.run_peer("--model", "minilm", "--task", "cola", "--data", args.cola / "train.tsv", "--eval", args.cola / "dev.tsv", "--rows", ROWS,
+                            "--batch", SETTINGS["batch_size"], "--epochs", SETTINGS["epochs"], "--learning-rate", SETTINGS["learning_rate"], "--dropout", 0,
+                            "--precision", precision, "--threads", THREADS, "--members", members)
     return {"seconds": told["seconds"], "peak_bytes": told["peak_rss_bytes"]}
 
 
 def medians(figures):
-    return {key: round(statistics.median(each[key] for each in figures), 3) for key in figures[0]}
+    return {key: round(value, 3) for key, value in harness.medians(figures).items()}
 
 
 def one_round(args, precision):
@@ -120,21 +111,20 @@ def bench_together(args):
 
 
 def bench_cache(args):
-    cases = {"head": ["--adapter", "head"], "lora in the last two layers": ["--adapter", "lora", "--set", "layers=[4,5]"]}
+    cases = {"head": ("head", {}), "lora in the last two layers": ("lora", {"layers": "[4,5]"})}
+    common = {"data.rows": 2000, "epochs": 5, "batch_size": 16, "dropout": 0, "checkpoint_every": "never"}
     results = {}
     for precision in args.precisions.split(","):
-        for name, adapter in cases.items():
+        for name, (adapter, settings) in cases.items():
             found = {"never": [], "auto": []}
             for _ in range(args.rounds):
                 digests = set()
                 for cache, figures in found.items():
                     with tempfile.TemporaryDirectory() as scratch:
                         out = pathlib.Path(scratch) / "run"
-                        seconds, peak, _ = measured(
-                            [GRAFT, "train", "--model", model_folder("minilm"), "--task", "cola", "--data", args.cola / "train.tsv", *adapter,
-                             "--out", out, "--threads", THREADS, "--quiet", "--set", "data.rows=2000", "epochs=5", "batch_size=16", "dropout=0",
-                             "checkpoint_every=never", f"precision={precision}", f"cache={cache}"])
-                        figures.append({"seconds": seconds, "seconds_of_steps": trained(out), "peak_bytes": peak})
+                        pairs = {**settings, **common, "precision": precision, "cache": cache}
+                        seconds, peak, _ = measured(harness.train_command(model_folder("minilm"), "cola", args.cola / "train.tsv", adapter, pairs, out))
+                        figures.append({"seconds": seconds, "seconds_of_steps": harness.Run(out).metrics["seconds"], "peak_bytes": peak})
                         digests.add(digest(out))
                 if len(digests) != 1:
                     sys.exit("bench: error: the cache changed what was trained")
@@ -150,10 +140,7 @@ def bench_passes(args):
     program = ROOT / "build/release/bench/bench_together"
     results = {}
     for precision in args.precisions.split(","):
-        command = [program, model_folder("minilm"), args.cola / "train.tsv", "cola", precision, 12, 2, 5, *PASSES]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT, check=False)
-        if done.returncode != 0:
-            sys.exit(f"bench: error: {done.stderr[-2000:]}")
+        done = run([program, model_folder("minilm"), args.cola / "train.tsv", "cola", precision, 12, 2, 5, *PASSES], cwd=ROOT)
         results[precision] = json.loads(done.stdout)
     return {"members": 12, "methods": PASSES, "unit": "ms a step and member", "rounds": 5, "results": results}
 
@@ -162,9 +149,8 @@ SECTIONS = {"together": (bench_together, "study_together.json"), "passes": (benc
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser_of(__doc__)
     parser.add_argument("--glue", required=True, type=pathlib.Path)
-    parser.add_argument("--out", default="bench/results", type=pathlib.Path)
     parser.add_argument("--only", default=",".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-rounds", type=int, default=1)
@@ -173,7 +159,7 @@ def main():
     args.cola = (args.glue / "CoLA").resolve()
     for section in args.only.split(","):
         measure, file = SECTIONS[section]
-        (args.out / file).write_text(json.dumps({"machine": machine(), **measure(args)}, indent=1) + "\n")
+        harness.write_json(args.out / file, {"machine": machine(), **measure(args)})
 
 
 if __name__ == "__main__":

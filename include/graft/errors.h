@@ -1,5 +1,6 @@
-// Errors. Everything that can go wrong is one of three exceptions. The command gives each an exit
-// code of its own.
+// Errors. Everything that can go wrong is one of three exceptions, and the functions of these
+// headers throw no other. (What a program's own observer or on_text throws passes through them.)
+// The command gives each an exit code of its own.
 //
 // A message names the source (path:line:column, option, tensor), what was expected, what was found
 // and the way out. Exceptions are values: any thread may catch, copy and keep them.
@@ -10,7 +11,8 @@
 
 namespace graft {
 
-enum class ExitCode : int { kDone = 0, kInput = 2, kSystem = 3, kBug = 70 };
+// kPartly: all is written, and members of a study failed.
+enum class ExitCode : int { kDone = 0, kPartly = 1, kInput = 2, kSystem = 3, kBug = 70 };
 
 class Error : public std::runtime_error {
  public:
@@ -27,7 +29,7 @@ class InputError : public Error {
   explicit InputError(const std::string& message) : Error(message, ExitCode::kInput) {}
 };
 
-// The system refused: no such file, no space, no permission.
+// The system refused: no such file, no space, no permission, no memory.
 class IoError : public Error {
  public:
   explicit IoError(const std::string& message) : Error(message, ExitCode::kSystem) {}

@@ -70,7 +70,7 @@ enum class RunEnd { kDone, kStopped };
 // Trains to the end, or until the observer wants to stop. Afterwards `out` holds the adapter and
 // metrics.json, or a checkpoint from which the run can be resumed.
 //   share     the folder that holds presets/ and tasks/, those that are known by name
-//             (PREFIX/share/graft); empty: none are
+//             (PREFIX/share/graft); empty: none are, and a name is refused
 //   observer  may be null
 // Several threads may train at once if each run has a folder of its own. Throws InputError that
 // lists every fault, before anything is written.
@@ -90,8 +90,8 @@ struct RunOutcome {
 // turns. Each run writes the same files as `train` does, bit for bit.
 // `observers` is empty, or has one entry for each run, which may be null. If an observer wants to
 // stop, its run ends with a checkpoint and the others go on; so they do if a run fails. Throws
-// InputError as `train` does, and if the requests name different models, before anything is
-// written.
+// InputError as `train` does, and if the requests name different models or one folder twice, before
+// anything is written.
 std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
                                        const std::string& share = {},
                                        const std::vector<Observer*>& observers = {});

@@ -155,11 +155,21 @@ std::vector<std::string> own_names(std::string_view foreign) {
   return names;
 }
 
-std::string did_you_mean_setting(std::string_view wrong, const std::vector<std::string>& known) {
-  for (const std::string& own : own_names(wrong)) {
-    if (is_known(own, known)) return " (did you mean '" + own + "'?)";
+std::string setting_called(std::string_view name, const std::vector<std::string>& known) {
+  if (std::find(known.begin(), known.end(), name) != known.end()) return std::string(name);
+  for (const std::string& own : own_names(name)) {
+    if (is_known(own, known)) return own;
   }
-  return did_you_mean(wrong, known);
+  const std::string in_a_section = "." + std::string(name);
+  const auto found = std::find_if(known.begin(), known.end(), [&](const std::string& setting) {
+    return setting.ends_with(in_a_section);
+  });
+  return found == known.end() ? "" : *found;
+}
+
+std::string did_you_mean_setting(std::string_view wrong, const std::vector<std::string>& known) {
+  const std::string own = setting_called(wrong, known);
+  return own.empty() ? did_you_mean(wrong, known) : " (did you mean '" + own + "'?)";
 }
 
 }  // namespace graft

@@ -8,9 +8,12 @@
 
 namespace graft {
 
-// " (did you mean 'learning_rate'?)" for "lr": Graft's name for a setting or site that
-// transformers, PEFT, AdapterHub or common training scripts call `wrong`, where it is among `known`
-// ("data" stands for all of "data.rows"); else as did_you_mean.
+// Which of `known` is meant by `name`: that itself, Graft's name for a setting or site that
+// transformers, PEFT, AdapterHub or common training scripts call so ("data" stands for all of
+// "data.rows"), or "data.held_out" for "held_out"; "" where none is.
+std::string setting_called(std::string_view name, const std::vector<std::string>& known);
+
+// " (did you mean 'learning_rate'?)" for "lr", by setting_called; else as did_you_mean.
 std::string did_you_mean_setting(std::string_view wrong, const std::vector<std::string>& known);
 
 // Graft's names for `foreign`, the likeliest first; none where it is not in the table.

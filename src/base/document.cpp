@@ -17,6 +17,17 @@ bool is_value(const std::string& text) {
          (error != std::errc::invalid_argument && stop == text.data() + text.size());
 }
 
+template <typename Number>
+std::optional<Number> parse_number(const Node& node) {
+  if (node.kind != Node::Kind::kScalar || node.is_string) return std::nullopt;
+  const char* const begin = node.scalar.data();
+  const char* const end = begin + node.scalar.size();
+  Number value{};
+  const auto [stop, error] = std::from_chars(begin, end, value);
+  if (error != std::errc{} || stop != end) return std::nullopt;
+  return value;
+}
+
 void forget_positions(Node& node) {
   node.line = node.column = 0;
   for (Node& item : node.items) forget_positions(item);
@@ -41,6 +52,32 @@ Node& Node::operator[](std::string_view key) {
   return members.emplace_back(std::string(key), Node{}).second;
 }
 
+std::optional<double> Node::as_number() const { return parse_number<double>(*this); }
+
+std::optional<int64_t> Node::as_integer() const { return parse_number<int64_t>(*this); }
+
+std::optional<bool> Node::as_bool() const {
+  if (kind != Kind::kScalar || is_string) return std::nullopt;
+  if (scalar == "true") return true;
+  if (scalar == "false") return false;
+  return std::nullopt;
+}
+
+std::optional<double> Node::find_number(std::string_view key) const {
+  const Node* member = find(key);
+  return member == nullptr ? std::nullopt : member->as_number();
+}
+
+std::optional<int64_t> Node::find_integer(std::string_view key) const {
+  const Node* member = find(key);
+  return member == nullptr ? std::nullopt : member->as_integer();
+}
+
+std::optional<bool> Node::find_bool(std::string_view key) const {
+  const Node* member = find(key);
+  return member == nullptr ? std::nullopt : member->as_bool();
+}
+
 Node Node::text(std::string value) {
   Node node = plain(std::move(value));
   node.is_string = true;
@@ -60,6 +97,10 @@ Node Node::number(double value) {
   char buffer[32];
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
   return plain(std::string(buffer, end));
+}
+
+Node Node::number_or_null(const std::optional<double>& value) {
+  return value ? number(*value) : null();
 }
 
 Node Node::boolean(bool value) { return plain(value ? "true" : "false"); }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,11 +27,23 @@ struct Node {
   Node& operator[](
       std::string_view key);  // kMap (a null node becomes one): adds the key when absent
 
+  // What an unquoted scalar says by its whole text. None for other text, for a number that the type
+  // cannot hold, and for what is no scalar. A number that is not finite is none behind to_json,
+  // which can only quote it.
+  std::optional<double> as_number() const;    // "8", "-1.5e3", "nan"
+  std::optional<int64_t> as_integer() const;  // "8"; neither "8.0" nor "1e3"
+  std::optional<bool> as_bool() const;        // "true", "false"
+  // The same of a member; none when it is absent.
+  std::optional<double> find_number(std::string_view key) const;
+  std::optional<int64_t> find_integer(std::string_view key) const;
+  std::optional<bool> find_bool(std::string_view key) const;
+
   static Node null() { return {}; }
   static Node text(std::string value);   // a quoted string
   static Node plain(std::string value);  // an unquoted scalar: number, truth value or word
   static Node integer(int64_t value);
   static Node number(double value);  // shortest text that reads back equal
+  static Node number_or_null(const std::optional<double>& value);
   static Node boolean(bool value);
   static Node list(std::vector<Node> items = {});
   static Node texts(const std::vector<std::string>& values);  // a list of quoted strings

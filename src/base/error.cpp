@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/ascii.h"
 #include "base/printable.h"
+#include "base/wording.h"
 
 namespace graft {
 
@@ -54,12 +56,19 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string did_you_mean(std::string_view wrong, const std::vector<std::string>& candidates) {
-  wrong = wrong.substr(0, 64);  // the distance is quadratic
+  // Of letters that differ in case alone none is wrong. The distance is quadratic.
+  const auto compared = [](std::string_view word) {
+    return lower_ascii(std::string(word.substr(0, 64)));
+  };
+  const std::string word = compared(wrong);
+  const std::optional<double> number = finite_number(wrong);
   const std::string* best = nullptr;
-  size_t best_distance = std::min(std::max<size_t>(2, wrong.size() / 3) + 1,
-                                  wrong.size());  // never a wholly different word
+  size_t best_distance = std::min(std::max<size_t>(2, word.size() / 3) + 1,
+                                  word.size());  // never a wholly different word
   for (const std::string& candidate : candidates) {
-    const size_t distance = edit_distance(wrong, std::string_view(candidate).substr(0, 64));
+    const std::optional<double> other = number ? finite_number(candidate) : std::nullopt;
+    if (other && *other != *number) continue;  // near in digits, but another amount
+    const size_t distance = other ? 0 : edit_distance(word, compared(candidate));
     if (distance < best_distance) {
       best_distance = distance;
       best = &candidate;

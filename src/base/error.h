@@ -24,7 +24,8 @@ void with_context(std::string_view doing, const std::function<void()>& f);
 // showing foreign input in a message.
 std::string quote(std::string_view text);
 
-// " (did you mean 'x'?)" for the nearest candidate by edit distance, or "" when none is near.
+// " (did you mean 'x'?)" for the nearest candidate by edit distance, or "" when none is near. A
+// number is meant by an equal one alone.
 std::string did_you_mean(std::string_view wrong, const std::vector<std::string>& candidates);
 
 // "a, b and c".

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 
 #include "base/descriptors.h"
 #include "base/error.h"
@@ -18,6 +19,16 @@ namespace graft {
 namespace {
 
 std::atomic<int64_t> g_bytes_until_failure{-1};
+
+constexpr std::string_view kLfsPointer = "version https://git-lfs.";
+
+// What Git has in the place of a large file that was not fetched.
+void refuse_lfs_pointer(std::string_view bytes, const Path& path) {
+  if (bytes.starts_with(kLfsPointer))
+    throw InputError(named(path.string()) +
+                     ": expected the file, found the pointer that Git LFS keeps in its place; "
+                     "fetch it with git lfs pull");
+}
 
 }  // namespace
 
@@ -33,6 +44,7 @@ std::string read_file(const Path& path) {
   char buffer[1 << 16];
   while (const size_t got = read_some(file.get(), buffer, sizeof buffer, bytes.size(), path))
     bytes.append(buffer, got);
+  refuse_lfs_pointer(bytes, path);
   return bytes;
 }
 
@@ -61,6 +73,18 @@ void sync_directory(const Path& path) {
     throw IoError(refused("cannot sync folder", path));
 }
 
+void name_new_file(const Path& fresh, const Path& path) {
+  bool is_made =
+      ::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0;
+  // A file system that cannot rename so has links, which never replace either.
+  if (!is_made && (errno == EINVAL || errno == ENOSYS))
+    is_made = ::link(fresh.c_str(), path.c_str()) == 0;
+  const std::string why = is_made ? "" : refused("cannot make", path);
+  ::unlink(fresh.c_str());
+  if (!is_made) throw IoError(why);
+  sync_directory(path.has_parent_path() ? path.parent_path() : Path("."));
+}
+
 void replace_file(const Path& path, const std::function<void(int)>& write) {
   OutputFile file(path);
   write(file.descriptor());
@@ -83,6 +107,8 @@ MappedFile::MappedFile(const Path& path) {
   if (!S_ISREG(info.st_mode)) refuse_kind(info.st_mode, "a file", path);
   const auto size = static_cast<uint64_t>(info.st_size);
   if (size == 0) return;
+  char head[kLfsPointer.size()];
+  refuse_lfs_pointer({head, read_some(file.get(), head, sizeof head, 0, path)}, path);
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (address == MAP_FAILED) throw IoError(refused("cannot map", path));
   bytes_ = {static_cast<const std::byte*>(address), size};

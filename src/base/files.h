@@ -15,7 +15,8 @@ namespace graft {
 
 using Path = std::filesystem::path;
 
-// The whole file as bytes. Throws InputError if it is missing, IoError if the system refuses.
+// The whole file as bytes. Throws InputError if it is missing or a pointer of Git LFS, IoError if
+// the system refuses.
 std::string read_file(const Path& path);
 
 // Replaces `path`, or what it links to, by `bytes`: a reader sees the old file or the new one,
@@ -35,11 +36,15 @@ void make_directories(const Path& path);
 // Flushes a directory entry to disk, so that a rename in it survives a power cut.
 void sync_directory(const Path& path);
 
+// Gives the whole file `fresh`, which lies in the same folder, the name `path`, and syncs. Throws
+// IoError where there is a `path` already: nothing is replaced, and `fresh` is gone either way.
+void name_new_file(const Path& fresh, const Path& path);
+
 // A read-only mapping of a file. Movable; unmapped when the last owner of `bytes()` users lets go
 // of the object.
 class MappedFile {
  public:
-  explicit MappedFile(const Path& path);  // Throws InputError if missing, IoError otherwise.
+  explicit MappedFile(const Path& path);  // Throws as read_file does.
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

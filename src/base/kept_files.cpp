@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <charconv>
+#include <algorithm>
 #include <utility>
 
 #include "base/descriptors.h"
@@ -38,12 +38,6 @@ std::vector<std::string> differences(const Node& before, const Node& now) {
     if (old == nullptr || old->scalar != value.scalar) out.push_back(difference(name, old, value));
   }
   return out;
-}
-
-uint64_t size_of(const Node& node) {
-  uint64_t size = 0;
-  std::from_chars(node.scalar.data(), node.scalar.data() + node.scalar.size(), size);
-  return size;
 }
 
 }  // namespace
@@ -94,8 +88,10 @@ std::optional<KeptFiles::Mark> KeptFiles::read_mark(const Node& about) const {
     if (bytes == nullptr || state == nullptr || finished == nullptr ||
         bytes->items.size() != paths_.size())
       return std::nullopt;
-    last = Mark{{}, *state, finished->scalar == "true", end + 1};
-    for (const Node& size : bytes->items) last->bytes.push_back(size_of(size));
+    last = Mark{{}, *state, finished->as_bool().value_or(false), end + 1};
+    for (const Node& size : bytes->items)
+      last->bytes.push_back(
+          static_cast<uint64_t>(std::max<int64_t>(size.as_integer().value_or(0), 0)));
   }
   if (!last) return std::nullopt;
   const std::vector<std::string> differ = differences(*before, about);

@@ -41,8 +41,6 @@ class KeptFiles {
   void commit(Node state);
   // Puts the files in their places. Throws IoError.
   void finish(Node state);
-  // Takes away what was written.
-  void discard();
 
  private:
   // How far the job had come at a commit.
@@ -60,6 +58,7 @@ class KeptFiles {
   void add_line(const Node& line);
   void mark(Node state, bool is_finished);
   void put_in_place();
+  void discard();  // takes away what was written
 
   std::vector<Path> paths_;
   Path progress_path_;

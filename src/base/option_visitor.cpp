@@ -98,7 +98,8 @@ void OptionVisitor::number(const char* key, double& value, NumberLimits limits, 
       {.values = limits_text(limits),
        .read =
            [&](Options& options) { value = options.number(key, value, limits.least, limits.most); },
-       .write = [&] { return Node::number(value); }},
+       .write = [&] { return Node::number(value); },
+       .limits = limits},
       help);
 }
 
@@ -116,7 +117,7 @@ void OptionVisitor::optional_number(const char* key, std::optional<double>& valu
   const auto read = [&](Options& options) {
     if (options.is_given(key)) value = options.number(key, value, limits.least, limits.most);
   };
-  const auto write = [&] { return value ? Node::number(*value) : Node::null(); };
+  const auto write = [&] { return Node::number_or_null(value); };
   option(key, {limits_text(limits), read, write}, help);
 }
 

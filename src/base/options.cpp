@@ -1,7 +1,6 @@
 #include "base/options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "base/aliases.h"
@@ -13,17 +12,6 @@ namespace graft {
 namespace {
 
 const Node kEmptyMap = Node::map();
-
-template <typename Number>
-std::optional<Number> parse_number(const Node& node) {
-  if (node.kind != Node::Kind::kScalar || node.is_string) return std::nullopt;
-  const char* const begin = node.scalar.data();
-  const char* const end = begin + node.scalar.size();
-  Number value{};
-  const auto [stop, error] = std::from_chars(begin, end, value);
-  if (error != std::errc{} || stop != end) return std::nullopt;
-  return value;
-}
 
 std::string shown(const Node& node) {
   switch (node.kind) {
@@ -61,6 +49,7 @@ const Node* Options::take(std::string_view key) {
 }
 
 void Options::fault(std::string_view key, const std::string& message) {
+  faulty_.emplace_back(key);
   const Node* found = key.empty() ? node_ : node_->find(key);
   const std::string pointer = printable(key.empty() ? path_ : path_ + "/" + std::string(key), 200);
   faults_->push_back(source_ + (found != nullptr ? position(*found) : "") + ": " +
@@ -80,6 +69,14 @@ bool Options::is_given(std::string_view key) {
 
 void Options::ignore(std::string_view key) { take(key); }
 
+void Options::ignore_rest() {
+  for (const std::string& key : unread()) ignore(key);
+}
+
+bool Options::is_faulty(std::string_view key) const {
+  return std::find(faulty_.begin(), faulty_.end(), key) != faulty_.end();
+}
+
 const Node* Options::raw(std::string_view key) { return take(key); }
 
 int64_t Options::integer(std::string_view key, std::optional<int64_t> fallback, int64_t least,
@@ -90,7 +87,7 @@ int64_t Options::integer(std::string_view key, std::optional<int64_t> fallback, 
     if (!fallback) fault(key, "missing; expected " + what);
     return fallback.value_or(least);
   }
-  const std::optional<int64_t> value = parse_number<int64_t>(*found);
+  const std::optional<int64_t> value = found->as_integer();
   if (!value || *value < least || *value > most) {
     expected(key, what, *found);
     return fallback.value_or(least);
@@ -106,7 +103,7 @@ double Options::number(std::string_view key, std::optional<double> fallback, dou
     if (!fallback) fault(key, "missing; expected " + what);
     return fallback.value_or(least);
   }
-  const std::optional<double> value = parse_number<double>(*found);
+  const std::optional<double> value = found->as_number();
   if (!value || !std::isfinite(*value) || *value < least || *value > most) {
     expected(key, what, *found);
     return fallback.value_or(least);
@@ -120,10 +117,7 @@ bool Options::boolean(std::string_view key, std::optional<bool> fallback) {
     if (!fallback) fault(key, "missing; expected true or false");
     return fallback.value_or(false);
   }
-  if (found->kind == Node::Kind::kScalar && !found->is_string) {
-    if (found->scalar == "true") return true;
-    if (found->scalar == "false") return false;
-  }
+  if (const std::optional<bool> value = found->as_bool()) return *value;
   expected(key, "true or false", *found);
   return fallback.value_or(false);
 }
@@ -191,7 +185,7 @@ std::vector<int64_t> Options::integers(std::string_view key,
   std::vector<int64_t> out;
   const std::vector<Node> single(1, *found);
   for (const Node& item : found->kind == Node::Kind::kScalar ? single : found->items) {
-    const std::optional<int64_t> value = parse_number<int64_t>(item);
+    const std::optional<int64_t> value = item.as_integer();
     if (!value || *value < least || *value > most) {
       expected(key, what, item);
       return {};

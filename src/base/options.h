@@ -49,6 +49,7 @@ class Options {
   Options& section(std::string_view key);
   const Node* raw(std::string_view key);  // the node itself, marked as read; null when absent
   void ignore(std::string_view key);      // known and harmless
+  void ignore_rest();                     // so is all that nothing has asked for yet
   std::vector<std::string> unread()
       const;  // keys of the map, in its order, that nothing above has asked for
   const std::vector<std::string>& known() const { return known_; }  // keys asked for
@@ -56,7 +57,9 @@ class Options {
   void fault(
       std::string_view key,
       const std::string& message);  // a finding of the caller's, at `key` ("" = the map itself)
-  void finish();                    // also finishes every section taken from this object
+  // Whether there is one at `key`: what its value decides is not judged then.
+  bool is_faulty(std::string_view key) const;
+  void finish();  // also finishes every section taken from this object
 
   const std::string& source() const { return source_; }
 
@@ -67,7 +70,7 @@ class Options {
 
   const Node* node_;
   std::string source_, path_;
-  std::vector<std::string> known_;
+  std::vector<std::string> known_, faulty_;
   std::shared_ptr<std::vector<std::string>> faults_;
   std::vector<std::unique_ptr<Options>> sections_;
 };

@@ -141,8 +141,8 @@ void OutputFile::open_partial() {
     descriptor_ = ::open(temp_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (descriptor_ < 0) throw IoError(refused("cannot create a file beside", path_));
     if (!lock_alone(descriptor_))
-      throw InputError(named(path_.string()) +
-                       ": another process is writing it; wait for it, or stop it first");
+      throw IoError(named(path_.string()) +
+                    ": another process is writing it; wait for it, or stop it first");
   } while (!names(temp_, descriptor_));
   const uint64_t there = static_cast<uint64_t>(status_of(descriptor_, temp_).st_size);
   if (there < num_bytes_) {

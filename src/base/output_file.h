@@ -32,8 +32,8 @@ class OutputFile {
  public:
   explicit OutputFile(Path path);  // Throws IoError.
   // Of a regular file: what is written stays in partial_path(path) until finish(). One process at a
-  // time: throws InputError where another one writes it, or where fewer bytes are there than are to
-  // be kept; IoError.
+  // time: throws IoError where another one writes it; InputError where fewer bytes are there than
+  // are to be kept.
   OutputFile(Path path, Partial partial);
   ~OutputFile();  // Without finish() a regular file stays as it was.
   OutputFile(const OutputFile&) = delete;

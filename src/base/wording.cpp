@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
-#include <string_view>
 
 namespace graft {
 
@@ -36,6 +35,14 @@ std::string duration_text(double seconds) {
   else if (whole >= 60) std::snprintf(text, sizeof text, "%ldm %02lds", whole / 60, whole % 60);
   else std::snprintf(text, sizeof text, "%lds", whole);
   return text;
+}
+
+std::optional<double> finite_number(std::string_view text) {
+  double value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const bool is_number = error == std::errc{} && stop == end && std::isfinite(value);
+  return is_number ? std::optional(value) : std::nullopt;
 }
 
 std::string bytes_text(int64_t bytes) {

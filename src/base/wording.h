@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace graft {
 
@@ -21,6 +22,10 @@ std::string number_text(double value);
 
 // "1h 02m", "3m 20s", "12s".
 std::string duration_text(double seconds);
+
+// What a text says as a whole: "8", "-1.5", "3e-2"; nothing of another text or of what is not
+// finite.
+std::optional<double> finite_number(std::string_view text);
 
 // "1.24 GB", "340 MB", "12 kB".
 std::string bytes_text(int64_t bytes);

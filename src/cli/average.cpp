@@ -31,12 +31,20 @@ std::string base_of(const AverageFlags& flags) {
   return remembered;
 }
 
-int average(const AverageFlags& flags) {
-  if (!flags.weights.empty() && flags.weights.size() != flags.adapters.size()) {
+void check_weights(const AverageFlags& flags) {
+  if (flags.weights.empty()) return;
+  if (flags.adapters.size() == 1)
+    throw InputError(
+        "--weights: expected with several adapters; one alone has its experts averaged, which "
+        "count alike; leave it out");
+  if (flags.weights.size() != flags.adapters.size())
     throw InputError("--weights: expected one for each of the " +
                      std::to_string(flags.adapters.size()) + " adapters, found " +
                      std::to_string(flags.weights.size()));
-  }
+}
+
+int average(const AverageFlags& flags) {
+  check_weights(flags);
   check_free_for_adapter(flags.out);
   const auto model = load_model(base_of(flags), Precision::kFloat32,
                                 ignored_keys(flags.ignored_keys, flags.adapters));
@@ -76,7 +84,7 @@ void add_average(CLI::App& app, Action& action) {
   command->add_option("--out", flags->out, "folder for the new adapter")->required();
   command
       ->add_option("--weights", flags->weights,
-                   "one positive number per adapter (default: all equal)")
+                   "one positive number for each of several adapters (default: all equal)")
       ->delimiter(',')
       ->check(above_zero());
   command->footer(

@@ -22,29 +22,41 @@ struct CollectFlags {
   std::string out, format, column = "embedding";
 };
 
+// What `format` cannot hold is told before anything is computed.
+void check_cells(const Table& table, const std::vector<std::string>& header, TableFormat format) {
+  if (format != TableFormat::kTsv) return;
+  for (const std::string& name : header) delimited_cell(name, format, "the header: ");
+  for (size_t r = 0; r < table.rows.size(); ++r) {
+    for (const std::string& cell : table.rows[r].cells) delimited_cell(cell, format, table.at(r));
+  }
+}
+
 int collect(const CollectFlags& flags) {
   check_not_rows("--out", flags.out, flags.states.data);
   const TableFormat format = written_format(flags.out, flags.format);
-  const States states = read_states(flags.states, LabelUse::kOptional);
-  const Table& table = states.table;
+  check_writable(flags.out);
+  const AskedStates asked = read_asked_states(flags.states, LabelUse::kOptional);
+  const Table& table = asked.table;
   if (table.find_column(flags.column))
     throw InputError("--column: " + table.source + " has a column " + quote(flags.column) +
                      " already; name another");
   std::vector<std::string> header = table.columns;
   header.push_back(flags.column);
+  check_cells(table, header, format);
+  const at::Tensor states = compute_states(asked);
   OutputFile file(flags.out);
   RowWriter writer(file, format, header);
   for (size_t r = 0; r < table.rows.size(); ++r) {
     Node row = Node::map();
     for (size_t c = 0; c < table.columns.size(); ++c)
       row[table.columns[c]] = cell_node(table, r, c);
-    row[flags.column] = number_list(states.values[static_cast<int64_t>(r)]);
+    row[flags.column] = number_list(states[static_cast<int64_t>(r)]);
     writer.write(row, table.at(r));
   }
   writer.finish();
   std::fprintf(messages_beside({flags.out}), "%s %s with %s numbers each in %s\n",
                count_text(writer.num_rows()).c_str(), plural(writer.num_rows(), "row").c_str(),
-               count_text(states.values.size(1)).c_str(), flags.out.c_str());
+               count_text(states.size(1)).c_str(), flags.out.c_str());
   return static_cast<int>(ExitCode::kDone);
 }
 

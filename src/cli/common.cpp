@@ -17,7 +17,12 @@ namespace graft {
 namespace fs = std::filesystem;
 
 Share share() {
-  if (const char* own = std::getenv("GRAFT_SHARE"); own != nullptr) return {own};
+  if (const char* own = std::getenv("GRAFT_SHARE"); own != nullptr && *own != '\0') {
+    if (std::error_code error; !fs::is_directory(own, error))
+      throw InputError("GRAFT_SHARE: expected the folder with presets/ and tasks/, found " +
+                       named(own) + ", which is none; set it to that folder, or unset it");
+    return {own};
+  }
   char buffer[4096];
   const ssize_t length = ::readlink("/proc/self/exe", buffer, sizeof buffer);
   if (length <= 0) throw IoError("cannot find the program's own path");

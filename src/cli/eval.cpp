@@ -2,9 +2,9 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -46,7 +46,8 @@ std::vector<std::string> given_in(const std::string& group, const CLI::App& comm
 void print_scores(std::FILE* out, const Evaluation& evaluation, const Dataset& rows,
                   int64_t num_skipped) {
   const auto line = [out](const std::string& name, const std::string& value) {
-    std::fprintf(out, "%-12s %s\n", name.c_str(), value.c_str());
+    // A score may be named after a group of the data.
+    std::fprintf(out, "%-12s %s\n", printable(name, 300).c_str(), value.c_str());
   };
   const auto score = [&](const std::string& name, double value) {
     line(name, std::isfinite(value) ? number_text(value) : "undefined");
@@ -114,6 +115,7 @@ void check_files(const EvalFlags& flags) {
       check_apart({files[j].first.c_str(), files[j].second},
                   {files[i].first.c_str(), files[i].second});
   }
+  for (const auto& [flag, path] : files) check_writable(path);
 }
 
 // What is asked for must be of this kind of task.
@@ -143,7 +145,7 @@ void check_trust(const EvalFlags& flags, const AskedSubject& asked) {
 }
 
 // Rows of another kind. A column of labels is not read: theirs may be of their own kind.
-std::vector<Example> read_others(const EvalFlags& flags, const Task& task) {
+std::vector<Example> unlabelled_examples(const EvalFlags& flags, const Task& task) {
   Table table = read_table(flags.out_of_domain, table_options(task));
   const std::optional<size_t> label = table.find_column(task.labelled()->label_column);
   if (label) {
@@ -157,32 +159,55 @@ std::vector<Example> read_others(const EvalFlags& flags, const Task& task) {
   return to_examples(table, task, LabelUse::kOptional);
 }
 
-// Doubts of rows of another kind, which need no label.
-RowDoubts doubts_of_others(const EvalFlags& flags, const AskedSubject& asked,
-                           const BoundSubject& bound, const PredictOptions& options,
-                           int64_t& num_rows) {
+Dataset read_others(const EvalFlags& flags, const AskedSubject& asked) {
   const Task& task = asked.task();
   const bool is_text = task.kind() == TaskKind::kGeneration;
   std::vector<Example> examples =
       is_text ? read_examples(flags.out_of_domain, task, LabelUse::kRequired)
-              : read_others(flags, task);
+              : unlabelled_examples(flags, task);
   asked.check_rows(examples);
-  const Dataset rows = encode_examples(std::move(examples), task, asked.opened.text,
-                                       asked.model().config, asked.subject.max_length,
-                                       is_text ? TargetUse::kFollow : TargetUse::kLeaveOut);
+  Dataset rows = encode_examples(std::move(examples), task, asked.opened.text, asked.model().config,
+                                 asked.subject.max_length,
+                                 is_text ? TargetUse::kFollow : TargetUse::kLeaveOut);
   tell_cut(rows, "out-of-domain data");
-  num_rows = rows.size();
-  if (is_text)
+  return rows;
+}
+
+// All that is read before anything is computed.
+struct EvalInputs {
+  EvalData data;
+  int64_t num_skipped = 0;             // rows of --data
+  std::optional<Dataset> plain = {};   // of --forgetting
+  std::optional<Dataset> others = {};  // of --out-of-domain
+};
+
+EvalInputs read_inputs(const EvalFlags& flags, const AskedSubject& asked) {
+  EvalInputs in;
+  in.data = read_eval_data(flags, asked, in.num_skipped);
+  tell_cut(in.data.rows, "data");
+  if (in.data.prompts) tell_cut(*in.data.prompts, "prompts");
+  if (!flags.forgetting.empty()) {
+    check_forgetting(asked.subject.loaded.adapter);
+    in.plain = plain_texts(flags.forgetting, asked.opened.text, asked.model().config,
+                           asked.subject.max_length);
+  }
+  if (!flags.out_of_domain.empty()) in.others = read_others(flags, asked);
+  return in;
+}
+
+RowDoubts doubts_of(const AskedSubject& asked, const BoundSubject& bound, const Dataset& rows,
+                    const PredictOptions& options) {
+  if (asked.task().kind() == TaskKind::kGeneration)
     return row_doubts(*text_losses(asked.model(), bound.first(), rows, options).uncertainty);
-  return row_doubts(task, predict(asked.model(), bound.first(), rows, options));
+  return row_doubts(asked.task(), predict(asked.model(), bound.first(), rows, options));
 }
 
 void put_trust(const EvalFlags& flags, const AskedSubject& asked, const BoundSubject& bound,
-               const Dataset& rows, const Evaluation& evaluation, PredictOptions options,
+               const EvalInputs& in, const Evaluation& evaluation, PredictOptions options,
                Node& json) {
   if (flags.calibrates)
-    json["calibration"] = to_node(trust_of(rows, evaluation.logits, flags.binning));
-  const bool tells_doubt = asked.has_samples() || !flags.out_of_domain.empty();
+    json["calibration"] = to_node(trust_of(in.data.rows, evaluation.logits, flags.binning));
+  const bool tells_doubt = asked.has_samples() || in.others;
   if (!tells_doubt) return;
   Predictions answers;
   answers.logits = evaluation.logits;
@@ -191,13 +216,12 @@ void put_trust(const EvalFlags& flags, const AskedSubject& asked, const BoundSub
       evaluation.texts ? row_doubts(*evaluation.texts) : row_doubts(asked.task(), answers);
   Node& uncertainty = json["uncertainty"] = means_node(own);
   uncertainty["samples"] = Node::integer(num_samples(bound.samples()));
-  if (flags.out_of_domain.empty()) return;
-  int64_t num_rows = 0;
+  if (!in.others) return;
   options.progress = {};
   options.keep_records = false;
-  const RowDoubts others = doubts_of_others(flags, asked, bound, options, num_rows);
+  const RowDoubts others = doubts_of(asked, bound, *in.others, options);
   json["out_of_domain"] = Node::map({{"data", Node::text(flags.out_of_domain)},
-                                     {"rows", Node::integer(num_rows)},
+                                     {"rows", Node::integer(in.others->size())},
                                      {"auroc", aurocs_node(own, others)}});
 }
 
@@ -206,9 +230,9 @@ void print_trust(std::FILE* out, const Node& json) {
   const auto line = [&](const std::string& name, const Node& map) {
     std::string text;
     for (const auto& [key, value] : map.members) {
-      if (value.kind != Node::Kind::kScalar || value.is_string || key == "bins") continue;
-      text += (text.empty() ? "" : "  ") + key + " " +
-              number_text(std::strtod(value.scalar.c_str(), nullptr));
+      const std::optional<double> number = value.as_number();
+      if (!number || key == "bins") continue;
+      text += (text.empty() ? "" : "  ") + key + " " + number_text(*number);
     }
     std::fprintf(out, "%-12s %s\n", name.c_str(), text.c_str());
   };
@@ -218,9 +242,8 @@ void print_trust(std::FILE* out, const Node& json) {
   if (const Node* own = json.find("forgetting")) line("forgetting", *own);
 }
 
-int evaluate_file(const EvalFlags& flags) {
-  check_files(flags);
-  const AskedSubject asked = load_asked(flags.subject);
+// What is asked for must be there.
+void check_asked(const EvalFlags& flags, const AskedSubject& asked) {
   check_trust(flags, asked);
   if (!flags.records.empty() && asked.task().kind() == TaskKind::kChoice)
     throw InputError(
@@ -231,16 +254,26 @@ int evaluate_file(const EvalFlags& flags) {
                      " writes no texts; leave such flags out, or take a task of kind generation "
                      "with a metric of texts");
   }
-  int64_t num_skipped = 0;
-  const EvalData data = read_eval_data(flags, asked, num_skipped);
-  tell_cut(data.rows, "data");
-  if (data.prompts) tell_cut(*data.prompts, "prompts");
-  std::optional<Dataset> plain;  // read before anything is computed
-  if (!flags.forgetting.empty()) {
-    check_forgetting(asked.subject.loaded.adapter);
-    plain = plain_texts(flags.forgetting, asked.opened.text, asked.model().config,
-                        asked.subject.max_length);
-  }
+}
+
+Node results_node(const EvalFlags& flags, const EvalInputs& in, const Evaluation& evaluation) {
+  const Dataset& rows = in.data.rows;
+  Node json = Node::map({{"version", Node::integer(1)}, {"rows", Node::integer(rows.size())}});
+  if (flags.rows.on_error == OnError::kSkip) json["skipped"] = Node::integer(in.num_skipped);
+  put_scores(json, evaluation);
+  json["texts_cut"] = Node::integer(rows.num_cut());
+  json["cut"] = cut_node(rows);
+  json["tokens"] = Node::integer(evaluation.num_tokens);
+  json["seconds"] = Node::number(evaluation.seconds);
+  return json;
+}
+
+int evaluate_file(const EvalFlags& flags) {
+  check_files(flags);
+  const AskedSubject asked = load_asked(flags.subject);
+  check_asked(flags, asked);
+  const EvalInputs in = read_inputs(flags, asked);
+  const EvalData& data = in.data;
   const BoundSubject bound(asked);
   Progress progress("row", data.rows.size(), 0,
                     flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
@@ -256,15 +289,10 @@ int evaluate_file(const EvalFlags& flags) {
   const Evaluation evaluation =
       evaluate(asked.model(), bound.first(), asked.task(), data, asked.opened.text, options);
   progress.finish();
-  Node json = Node::map({{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}});
-  if (flags.rows.on_error == OnError::kSkip) json["skipped"] = Node::integer(num_skipped);
-  put_scores(json, evaluation);
-  json["texts_cut"] = Node::integer(data.rows.num_cut());
-  json["cut"] = cut_node(data.rows);
-  json["tokens"] = Node::integer(evaluation.num_tokens);
-  json["seconds"] = Node::number(evaluation.seconds);
-  put_trust(flags, asked, bound, data.rows, evaluation, options.predict, json);
-  if (plain) json["forgetting"] = to_node(measure_forgetting(asked.model(), bound.first(), *plain));
+  Node json = results_node(flags, in, evaluation);
+  put_trust(flags, asked, bound, in, evaluation, options.predict, json);
+  if (in.plain)
+    json["forgetting"] = to_node(measure_forgetting(asked.model(), bound.first(), *in.plain));
   std::optional<Report> report;
   if (flags.reports) report = make_report(asked.task(), data, evaluation, flags.mistakes);
   if (report) json["report"] = to_node(*report);
@@ -275,7 +303,7 @@ int evaluate_file(const EvalFlags& flags) {
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(json));
   std::FILE* const out =
       messages_beside({flags.json, flags.records, flags.tokens, flags.rows.skipped});
-  print_scores(out, evaluation, data.rows, num_skipped);
+  print_scores(out, evaluation, data.rows, in.num_skipped);
   print_trust(out, json);
   if (report) print_report(out, *report);
   return 0;

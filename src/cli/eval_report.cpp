@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/wording.h"
 #include "infer/records.h"
+#include "text/pieces.h"
 
 namespace graft {
 
@@ -14,6 +15,8 @@ namespace {
 constexpr size_t kMatrixLabels = 12;  // more columns do not fit on a line
 constexpr size_t kPairs = 20;
 constexpr int kNameWidth = 24;
+constexpr size_t kCountWidth = 7;  // of a column of the matrix, at least
+constexpr size_t kLineWidth = 120;
 
 std::string score_text(double value) {
   char text[32];
@@ -27,6 +30,8 @@ std::string name_text(const std::string& label) {
   shown = shown.substr(1, shown.size() - 2);
   return shown.size() > kNameWidth ? shown.substr(0, kNameWidth - 3) + "..." : shown;
 }
+
+size_t chars_of(const std::string& text) { return static_cast<size_t>(num_chars(text)); }
 
 Node scores_node(const ClassScores& scores) {
   return Node::map({{"precision", Node::number(scores.precision)},
@@ -77,18 +82,38 @@ void print_scores(std::FILE* out, const std::string& name, const ClassScores& sc
                score_text(scores.f1).c_str(), count_text(scores.support).c_str());
 }
 
+size_t longest(const std::vector<std::string>& texts, size_t least) {
+  for (const std::string& text : texts) least = std::max(least, chars_of(text));
+  return least;
+}
+
+// Its columns are headed by the labels, or by "(1)", which stands beside the row's label too, where
+// those do not fit on a line.
 void print_matrix(std::FILE* out, const std::vector<std::string>& labels,
                   const ClassReport& report) {
-  std::fprintf(out, "\nrows of each label (down) by answer (across):\n%-*s", kNameWidth, "");
-  for (size_t k = 0; k < labels.size(); ++k) std::fprintf(out, " %7zu", k + 1);
-  std::fprintf(out, "\n");
-  for (size_t k = 0; k < labels.size(); ++k) {
-    std::fprintf(out, "%-*s", kNameWidth,
-                 (std::to_string(k + 1) + " " + name_text(labels[k])).c_str());
-    for (const int64_t count : report.confusion[k])
-      std::fprintf(out, " %7s", count_text(count).c_str());
-    std::fprintf(out, "\n");
+  std::vector<std::string> rows, heads;
+  for (const std::string& label : labels) rows.push_back(name_text(label));
+  heads = rows;
+  size_t width = longest(heads, kCountWidth);
+  if (kNameWidth + labels.size() * (width + 1) > kLineWidth) {
+    width = kCountWidth;
+    for (size_t k = 0; k < labels.size(); ++k) {
+      heads[k] = "(" + std::to_string(k + 1) + ")";
+      rows[k] = heads[k] + " " + rows[k];
+    }
   }
+  const size_t row_width = longest(rows, kNameWidth);
+  const auto spaces = [](size_t column, const std::string& text) {
+    return std::string(column - std::min(column, chars_of(text)), ' ');
+  };
+  std::string lines(row_width, ' ');
+  for (const std::string& head : heads) lines += " " + spaces(width, head) + head;
+  for (size_t k = 0; k < labels.size(); ++k) {
+    lines += "\n" + rows[k] + spaces(row_width, rows[k]);
+    for (const int64_t count : report.confusion[k])
+      lines += " " + spaces(width, count_text(count)) + count_text(count);
+  }
+  std::fprintf(out, "\nrows of each label (down) by answer (across):\n%s\n", lines.c_str());
 }
 
 // Of many labels the commonest confusions.
@@ -138,8 +163,8 @@ void print_mistakes(std::FILE* out, const Mistakes& mistakes) {
       mistakes.measure == "probability" ? "probability of the right label"
                                         : mistakes.measure.c_str());
   for (const Mistake& mistake : mistakes.worst) {
-    std::fprintf(out, "%8s  line %lld, %s answered %s\n          %s\n",
-                 number_text(mistake.size).c_str(), static_cast<long long>(mistake.example->line),
+    std::fprintf(out, "%8s  %s, %s answered %s\n          %s\n", number_text(mistake.size).c_str(),
+                 row_name(mistake.example->line, mistake.example->entry).c_str(),
                  quote(mistake.expected).c_str(), quote(mistake.answer).c_str(),
                  quote(text_of(*mistake.example)).c_str());
     if (const std::string* second = mistake.example->second())

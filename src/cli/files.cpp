@@ -73,6 +73,10 @@ void check_not_rows(const char* flag, const std::string& out, const std::string&
                      "' is the file of --data, which it would replace; choose another");
 }
 
+void check_writable(const std::string& out) {
+  if (!out.empty() && !takes_bytes_at_once(out)) OutputFile(out).discard();
+}
+
 void check_apart(const std::pair<const char*, std::string>& one,
                  const std::pair<const char*, std::string>& other) {
   if (one.second.empty() || one.second != other.second) return;

@@ -41,6 +41,9 @@ std::FILE* messages_beside(std::initializer_list<std::string> outputs);
 // Throws InputError where `out`, the value of `flag`, is the file of rows that is read: writing
 // would replace it.
 void check_not_rows(const char* flag, const std::string& out, const std::string& data);
+// Throws IoError where no file could be made at `out`, before anything is computed that is to stand
+// there. Does nothing without one, and for what takes bytes as they come.
+void check_writable(const std::string& out);
 // Throws InputError where two flags name one file to write.
 void check_apart(const std::pair<const char*, std::string>& one,
                  const std::pair<const char*, std::string>& other);

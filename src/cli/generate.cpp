@@ -63,10 +63,7 @@ Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags, co
                    const GenerateOptions& generate) {
   Dataset data = encode_prompts(std::move(examples), writer.task, writer.opened, writer.loaded,
                                 writer.use, flags.max_length);
-  const RowLayout layout = writer.loaded.adapter.layout();
-  for (size_t i = 0; i < data.sequences.size(); ++i)
-    check_prompt(writer.model().config, layout, data.sequences[i], generate,
-                 data.examples[i].where());
+  check_prompts(writer.model().config, writer.loaded.adapter.layout(), data, generate);
   return data;
 }
 
@@ -214,7 +211,7 @@ class AnswerFile {
         write_texts(writer_.model(), {&bound_, {}}, data.sequences, writer_.opened.text, options);
     for (size_t i = 0; i < written.texts.size(); ++i) {
       rows_->write(output_node(data, i, written.texts[i], flags_.shows_prompt, format_),
-                   "line " + std::to_string(data.examples[i].line) + ": ");
+                   data.examples[i].where());
     }
     totals.add(data.sequences, written);
     done_.num_answered = done_.num_written = rows_->num_rows();
@@ -265,6 +262,23 @@ std::string prompt_text(const std::string& prompt) {
   return text;
 }
 
+// A text may hold whatever its format cannot: told before hours of writing.
+void check_format(const GenerateFlags& flags) {
+  const TableFormat format = format_of(flags);
+  if (format == TableFormat::kTsv)
+    throw InputError(
+        "--out and --format: TSV cannot hold a tab or a line break, which a written text may have; "
+        "write jsonl, json or csv");
+  if (!flags.is_json) return;
+  if (!flags.has_prompt)
+    throw InputError(
+        "--json: shows the answer to --prompt; those to --data are JSON lines where --out and "
+        "--format say nothing else; leave it out");
+  if (format != TableFormat::kJsonl)
+    throw InputError(std::string("--json: shows a JSON line, and --out or --format asks for ") +
+                     word_of(kTableFormats, format) + "; leave it out");
+}
+
 void check_flags(const GenerateFlags& flags) {
   if (flags.has_prompt != flags.data.empty())
     throw InputError("give one of --prompt TEXT and --data FILE");
@@ -274,6 +288,7 @@ void check_flags(const GenerateFlags& flags) {
         "--stop: expected a text, found an empty one, which would end every answer before its "
         "first letter; leave the flag out");
   }
+  check_format(flags);
   check_not_rows("--out", flags.out, flags.data);
   check_not_rows("--skipped", flags.rows.skipped, flags.data);
   check_apart({"--out", path_of(flags)}, {"--skipped", flags.rows.skipped});
@@ -347,9 +362,8 @@ void add_generate(CLI::App& app, Action& action) {
       ->add_option("--batch", flags->batch,
                    "prompts of --data that are written at once (default 16)")
       ->check(CLI::Range(1, 4096));
-  add_written_rows(
-      *command, flags->out, flags->format,
-      "write answers to this file (.jsonl, .json, .csv or .tsv) instead of the terminal");
+  add_written_rows(*command, flags->out, flags->format,
+                   "write answers to this file (.jsonl, .json or .csv) instead of the terminal");
   add_max_length(*command, flags->max_length, "what the model serves; of --prompt always that");
   command->add_flag("--json", flags->is_json, "show the answer to --prompt as a JSON line");
   command->add_flag("--show-prompt", flags->shows_prompt, "also put prompts into JSON lines");

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/wording.h"
 #include "cli/common.h"
 #include "infer/generation_settings.h"
 
@@ -47,7 +48,14 @@ void add_integer(CLI::App& command, GenerationRequest& flags, const char* settin
 }
 
 void add_number(CLI::App& command, GenerationRequest& flags, const char* setting) {
-  add_flag_of<double>(command, flags, setting, Node::number);
+  const NumberLimits limits = declared(setting).limits.value();
+  const auto check = [limits](const std::string& text) {
+    const std::optional<double> number = finite_number(text);
+    const bool fits = number && *number >= limits.least && *number <= limits.most;
+    return fits ? "" : "expected " + limits_text(limits) + ", found " + text;
+  };
+  add_flag_of<double>(command, flags, setting, Node::number)
+      ->check(CLI::Validator(check, limits_text(limits)));
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ int inspect_adapter(const InspectFlags& flags) {
        load_safetensors(Path(flags.adapter) / "adapter.safetensors").tensors) {
     std::printf("%-44s %-14s %12s %10.4f\n", printable(name, 300).c_str(),
                 shape_text(tensor.sizes()).c_str(), count_text(tensor.numel()).c_str(),
-                tensor.norm().item<double>());
+                tensor.to(at::kFloat).norm().item<double>());  // it may hold integers
     total += tensor.numel();
   }
   std::printf("%s values\n", count_text(total).c_str());

@@ -31,8 +31,8 @@ int import_folder(const InteropFlags& flags) {
   const LoadedAdapter loaded =
       import_adapter(flags.format, flags.adapter, *model, task, flags.answers);
   save_adapter(flags.out, loaded.adapter, loaded.tensors, *model, loaded.provenance);
-  std::printf("%s: %zu %s, %zu tensors, %s; in %s\n", loaded.provenance.origin.c_str(),
-              loaded.adapter.parts().size(),
+  std::printf("%s: %zu %s, %zu tensors, %s; in %s\n",
+              printable(loaded.provenance.origin, 1000).c_str(), loaded.adapter.parts().size(),
               plural(static_cast<int64_t>(loaded.adapter.parts().size()), "edit").c_str(),
               loaded.tensors.size(), loaded.adapter.head() != nullptr ? "a head" : "no head",
               flags.out.c_str());

@@ -14,6 +14,7 @@
 #include "base/spelling.h"
 #include "base/version.h"
 #include "cli/commands.h"
+#include "cli/foreign_options.h"
 #include "train/out_of_memory.h"
 
 namespace {
@@ -21,13 +22,15 @@ namespace {
 using graft::ExitCode;
 
 int report(const std::string& message, ExitCode code) {
-  std::fprintf(stderr, "graft: %s\n", graft::message_text(message).c_str());
+  const std::string bug = code == ExitCode::kBug ? "internal error: " : "";
+  std::fprintf(stderr, "graft: %s\n", graft::message_text(bug + message).c_str());
   return static_cast<int>(code);
 }
 
 // What is wrong with a command line: the first word that nobody knows, with a near miss; else what
 // CLI11 says.
-std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
+std::string usage_message(const CLI::App& app, const std::vector<std::string>& words,
+                          const CLI::ParseError& error) {
   const CLI::App* command = &app;  // the innermost one that was chosen
   std::string path;                // " inspect data"
   while (!command->get_subcommands().empty()) {
@@ -36,11 +39,10 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   }
   const std::string help = "; see graft" + path + " --help";
   const std::string where = path.empty() ? "" : path.substr(1) + ": ";
-  std::vector<std::string> commands, options;
+  std::vector<std::string> commands;
   for (const CLI::App* each : command->get_subcommands({})) {
     if (!each->get_group().empty()) commands.push_back(each->get_name());  // the others are hidden
   }
-  for (const CLI::Option* each : command->get_options()) options.push_back(each->get_name());
   const std::vector<std::string> extras = app.remaining(true);
   // A command may take a file where its own commands stand: the word there may be one of those.
   for (const CLI::Option* each : command->get_options()) {
@@ -51,8 +53,8 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   }
   for (const std::string& extra : extras) {
     if (extra.starts_with("-"))
-      return where + "unknown option " + graft::named(extra) + graft::did_you_mean(extra, options) +
-             help;
+      return where + "unknown option " + graft::named(extra) +
+             graft::did_you_mean_option(extra, words, *command) + help;
     if (!commands.empty())
       return where + "unknown command " + graft::named(extra) +
              graft::did_you_mean(extra, commands) + help;
@@ -105,15 +107,15 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForVersion& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    return report(usage_message(app, e), ExitCode::kInput);
+    return report(usage_message(app, {argv + 1, argv + argc}, e), ExitCode::kInput);
   } catch (const graft::Error& e) {
     return report(e.what(), e.code());
   } catch (const std::filesystem::filesystem_error& e) {
     return report("cannot look at " + graft::named(e.path1().string()) + ": " + e.code().message(),
                   ExitCode::kSystem);
   } catch (const c10::Error& e) {
-    return report(std::string("internal error: ") + e.what_without_backtrace(), ExitCode::kBug);
+    return report(e.what_without_backtrace(), ExitCode::kBug);
   } catch (const std::exception& e) {
-    return report(std::string("internal error: ") + e.what(), ExitCode::kBug);
+    return report(e.what(), ExitCode::kBug);
   }
 }

@@ -1,13 +1,10 @@
 // graft plan: what a run will cost before it is run. Needs config.json only; with weights it also
 // times a few steps.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <numeric>
 
 #include "base/error.h"
-#include "base/timer.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -18,7 +15,7 @@
 #include "session/settings.h"
 #include "train/length.h"
 #include "train/plan.h"
-#include "train/step_work.h"
+#include "train/step_timing.h"
 
 namespace graft {
 
@@ -41,9 +38,7 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task,
                       const PlanFlags& flags) {
   const ModelConfig& config = model->config;
   const auto words = std::make_shared<const std::vector<int64_t>>(task.labels().size(), 0);
-  int64_t embedding = 0;
-  for (const Adapter::Part& part : adapter->parts())
-    embedding = std::max(embedding, part.spec().traits.embedding);
+  const auto embedding = static_cast<size_t>(adapter->traits().embedding);
   RunInputs out;
   const auto train = std::make_shared<Dataset>();
   out.config = std::move(settings);
@@ -60,7 +55,7 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task,
     if (config.end_id >= 0)
       sequence.ids.back() = config.end_id;  // where encoder-decoder classifiers read
     sequence.type_ids.assign(sequence.ids.size(), 0);
-    sequence.embedding.assign(static_cast<size_t>(embedding), 1.0F);
+    sequence.embedding.assign(embedding, 1.0F);
     if (task.cloze() != nullptr) sequence.asked = Mask{0, words};
     train->examples.emplace_back().label = 0.0;
   }
@@ -76,23 +71,6 @@ void check_timed_length(const PlanFlags& flags, const ModelConfig& config, const
   throw InputError("--length: this model serves at most " + std::to_string(left) +
                    " tokens beside the rows of the adapter's prompt or prefix, found " +
                    std::to_string(flags.length) + "; give fewer, or --no-timing");
-}
-
-// Median seconds of a pass over one batch of the run, all of its rows, after two that warm up.
-double calibrate(const RunInputs& inputs) {
-  constexpr int kWarmup = 2, kTimed = 5;
-  NamedTensors tensors = inputs.adapter->init(inputs.model->weights, {});
-  Batch batch(inputs.train->sequences.size());
-  std::iota(batch.begin(), batch.end(), 0);
-  std::vector<double> seconds;
-  for (int step = 0; step < kWarmup + kTimed; ++step) {
-    const Timer timer;
-    step_gradients(inputs, *inputs.adapter, tensors, {batch}, step);
-    for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
-    if (step >= kWarmup) seconds.push_back(timer.seconds());
-  }
-  std::sort(seconds.begin(), seconds.end());
-  return seconds[seconds.size() / 2];
 }
 
 // The run that the adapter's settings make: its rate and its length.
@@ -295,7 +273,7 @@ int plan(PlanFlags flags) {
     check_timed_length(flags, config, *adapter);
     const RunInputs run_inputs =
         made_up_run(load_model(given, shape.precision, ignored), *task, adapter, settings, flags);
-    step_seconds = static_cast<double>(flags.accumulate) * calibrate(run_inputs);
+    step_seconds = static_cast<double>(flags.accumulate) * seconds_per_pass(run_inputs);
   }
   const RunLength run_length = length_of(settings, adapter->head() == nullptr, flags);
   Node node = plan_node(made, step_seconds, shape.passes, flags);

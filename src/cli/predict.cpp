@@ -52,18 +52,18 @@ class Predictor {
   }
 
   void answer() {
-    feed_.check([&](const Table& table, const Dataset&) { columns_.bind(table); });
+    feed_.check([&](const Table& table, const Dataset& data) { columns_.bind(table, data); });
     if (!feed_.comes_in_pieces()) open();
     const bool shows_progress = !flags_.subject.is_quiet && !feed_.comes_in_pieces();
     Progress progress("row", feed_.num_rows(), done_.num_read,
                       shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
     const auto answer_window = [&](const RowFeed::Window& window) {
-      columns_.bind(window.table);
+      columns_.bind(window.table, window.data);
       open();
       options_.progress = [&](int64_t done, int64_t) {
         progress.update(window.table.first_row + done, "");
       };
-      if (window.data.size() > 0) write_window(window.data, window.table);
+      if (window.data.size() > 0) write_window(window.data);
       done_.num_read = window.num_read;
       output_->commit(done_);
     };
@@ -148,7 +148,7 @@ class Predictor {
     else f();  // of rows that come in pieces nothing is kept
   }
 
-  void write_window(const Dataset& data, const Table& table) {
+  void write_window(const Dataset& data) {
     std::vector<PredictedRow> rows;
     if (asked_.task().kind() == TaskKind::kChoice) {
       rows =
@@ -161,8 +161,7 @@ class Predictor {
     for (size_t i = 0; i < rows.size(); ++i) {
       const Example& example = data.examples[i];
       if (flags_.only_errors && !rows[i].is_wrong.value_or(false)) continue;
-      writer_->write(columns_.row(rows[i].own, example),
-                     table.source + ":" + std::to_string(example.line) + ": ");
+      writer_->write(columns_.row(rows[i].own, example), example.where());
     }
     done_.num_answered += std::ssize(rows);
     done_.num_written = writer_->num_rows();

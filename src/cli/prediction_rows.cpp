@@ -1,6 +1,7 @@
 #include "cli/prediction_rows.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "infer/records.h"
@@ -61,30 +62,47 @@ PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task&
   OwnColumns own = own_columns(task, has_samples);
   if (names.empty()) names = std::move(own.usual);
   own_ = std::move(own.all);
+  std::set<std::string> taken;
   for (const std::string& name : names) {
-    const auto is_name = [&](const Column& column) { return column.name == name; };
-    if (name.empty() || std::any_of(columns_.begin(), columns_.end(), is_name))
-      throw InputError("--columns: column " + quote(name) +
-                       (name.empty() ? " has no name" : " appears twice"));
-    Column column{name, "", std::nullopt, {}};
-    const bool is_own = std::find(own_.begin(), own_.end(), name) != own_.end();
-    if (!is_own) column.input = name.starts_with(kInput) ? name.substr(kInput.size()) : name;
-    const bool is_by_label = name == "probabilities" || name == "variances";
-    if (is_own && is_by_label && is_delimited(format)) column.keys = task.labels();
-    columns_.push_back(std::move(column));
+    if (name.empty()) throw InputError("--columns: column \"\" has no name");
+    columns_.push_back(column_of(name, task));
+    for (const std::string& each : columns_.back().header()) {
+      if (!taken.insert(each).second)
+        throw InputError("--columns: column " + quote(each) + " appears twice; leave one out");
+      delimited_cell(each, format_, "the header: ");
+    }
+    if (!columns_.back().is_answer()) continue;
+    for (const std::string& label : task.labels())
+      delimited_cell(label, format_, "task " + quote(task.name) + ", its labels: ");
   }
+}
+
+PredictionColumns::Column PredictionColumns::column_of(const std::string& name,
+                                                       const Task& task) const {
+  Column column{name, "", std::nullopt, {}};
+  const bool is_own = std::find(own_.begin(), own_.end(), name) != own_.end();
+  if (!is_own) column.input = name.starts_with(kInput) ? name.substr(kInput.size()) : name;
+  const bool is_by_label = name == "probabilities" || name == "variances";
+  if (is_own && is_by_label && is_delimited(format_)) column.keys = task.labels();
+  return column;
+}
+
+std::vector<std::string> PredictionColumns::Column::header() const {
+  if (keys.empty()) return {name};
+  std::vector<std::string> names;
+  for (const std::string& key : keys) names.push_back(name + "." + key);
+  return names;
 }
 
 std::vector<std::string> PredictionColumns::header() const {
   std::vector<std::string> names;
   for (const Column& column : columns_) {
-    if (column.keys.empty()) names.push_back(column.name);
-    for (const std::string& key : column.keys) names.push_back(column.name + "." + key);
+    for (std::string& each : column.header()) names.push_back(std::move(each));
   }
   return names;
 }
 
-void PredictionColumns::bind(const Table& table) {
+void PredictionColumns::bind(const Table& table, const Dataset& data) {
   for (Column& column : columns_) {
     if (column.input.empty()) continue;
     column.index = table.find_column(column.input);
@@ -97,10 +115,25 @@ void PredictionColumns::bind(const Table& table) {
                      ", and those of " + table.source + ": " + joined_first(table.columns, 20));
   }
   table_ = &table;
-  if (format_ != TableFormat::kTsv) return;
+  if (format_ == TableFormat::kTsv) check_cells(table, data);
+}
+
+// What is not known before a row is answered is a number, or a label.
+void PredictionColumns::check_cells(const Table& table, const Dataset& data) const {
   for (size_t r = 0; r < table.rows.size(); ++r) {
     for (const Column& column : columns_) {
       if (column.index) delimited_cell(table.rows[r].cells[*column.index], format_, table.at(r));
+    }
+  }
+  for (const Example& example : data.examples) {
+    const Node own = own_of(example);
+    const auto* const choice = example.find<ChoiceRow>();
+    for (const Column& column : columns_) {
+      const Node* const known = column.is_own() ? own.find(column.name) : nullptr;
+      if (known != nullptr) delimited_cell(known->scalar, format_, example.where());
+      if (choice == nullptr || !column.is_answer()) continue;
+      for (const std::string& option : choice->options)
+        delimited_cell(option, format_, example.where());
     }
   }
 }

@@ -25,16 +25,17 @@ namespace graft {
 // "probabilities.LABEL".
 class PredictionColumns {
  public:
-  // names: of --columns, or empty for id, prediction and all numbers. Throws InputError for a name
-  // that this kind of task has not.
+  // names: of --columns, or empty for id, prediction and all numbers. Throws InputError where two
+  // columns of the file would have one name, and where the format cannot hold a label.
   PredictionColumns(std::vector<std::string> names, const Task& task, TableFormat format,
                     bool has_samples);
 
   std::vector<std::string> header() const;
 
-  // Finds the columns of a file; `table` must outlive the rows. Throws InputError for a name that
-  // neither has, and where the format cannot hold a cell.
-  void bind(const Table& table);
+  // Finds the columns of a file; `table`, of which `data` are the rows that can be answered, must
+  // outlive them. Throws InputError for a name that neither has, and where the format cannot hold a
+  // cell that is known before rows are answered: TSV a tab or a line break.
+  void bind(const Table& table, const Dataset& data);
 
   // `own`: all of Graft's columns of the row `example`.
   Node row(const Node& own, const Example& example) const;
@@ -45,7 +46,14 @@ class PredictionColumns {
     std::string input;              // of the file; empty: Graft's own
     std::optional<size_t> index;    // in the table
     std::vector<std::string> keys;  // a column each in the place of this one
+
+    bool is_own() const { return input.empty(); }
+    bool is_answer() const { return is_own() && (name == "gold" || name == "prediction"); }
+    std::vector<std::string> header() const;
   };
+
+  Column column_of(const std::string& name, const Task& task) const;
+  void check_cells(const Table& table, const Dataset& data) const;
 
   std::vector<Column> columns_;
   std::vector<std::string> own_;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/printable.h"
 #include "base/wording.h"
 
 namespace graft {
@@ -62,7 +63,13 @@ void Progress::draw(const std::string& detail) {
 
 void Progress::note(const std::string& line) {
   if (is_quiet_) return;
-  std::fprintf(stderr, "%s%s\n", is_terminal_ ? "\r\033[K" : "", line.c_str());
+  finish();
+  std::fprintf(stderr, "%s\n", message_text(line).c_str());
+}
+
+void Progress::warn(const std::string& warning) {
+  finish();
+  std::fprintf(stderr, "warning: %s\n", message_text(warning).c_str());
 }
 
 void Progress::finish() {

@@ -20,6 +20,8 @@ class Progress {
   void update(int64_t done, const std::string& detail);
   // A line that stays: an evaluation, a checkpoint.
   void note(const std::string& line);
+  // One that something is wrong, also where all else is quiet.
+  void warn(const std::string& warning);
   // Clears the bar.
   void finish();
 

@@ -179,9 +179,11 @@ void RowFeed::tell_fault(const std::string& reason) const {
 
 void RowFeed::finish_notes(int64_t num_rows) {
   tell_cut();
+  if (skipped_file_) skipped_file_->finish();  // what it holds is told below
   if (num_skipped_ == num_rows) {
     throw InputError("--on-error skip: of " + counted(num_rows, "row") +
-                     " none can be answered; the first: " + reasons_.front());
+                     " none can be answered; the first: " + reasons_.front() +
+                     (skipped_file_ ? "; all are in " + named(flags_.skipped) : ""));
   }
   if (const int64_t more = num_skipped_ - kNamed; more > 0) {
     std::fprintf(stderr, "graft: skipped: %s more %s; %s\n", count_text(more).c_str(),
@@ -189,7 +191,6 @@ void RowFeed::finish_notes(int64_t num_rows) {
                  skipped_file_ ? message_text("all are in " + flags_.skipped).c_str()
                                : "--skipped FILE lists all");
   }
-  if (skipped_file_) skipped_file_->finish();
 }
 
 }  // namespace graft

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 
 #include "base/descriptors.h"
@@ -29,16 +28,9 @@ Node to_node(const RowOutput::State& state) {
                     {"written", Node::integer(state.num_written)}});
 }
 
-int64_t count_of(const Node& state, const char* name) {
-  const Node* const node = state.find(name);
-  int64_t count = 0;
-  if (node != nullptr)
-    std::from_chars(node->scalar.data(), node->scalar.data() + node->scalar.size(), count);
-  return count;
-}
-
 RowOutput::State state_of(const Node& node) {
-  return {count_of(node, "rows"), count_of(node, "answered"), count_of(node, "written")};
+  const auto count = [&](const char* name) { return node.find_integer(name).value_or(0); };
+  return {count("rows"), count("answered"), count("written")};
 }
 
 std::string content_digest(const Path& path) {
@@ -159,16 +151,17 @@ void RowOutput::finish(const State& state) {
 }
 
 void RowOutput::guard(const std::function<void()>& f) {
+  const auto with_kept = [&](const Error& error, const std::string& where) {
+    if (!kept_ || !state_) return std::string(error.what());
+    return std::string(error.what()) + "\n  the answers to " + counted(state_->num_read, "row") +
+           " are kept" + where;
+  };
   try {
     f();
-  } catch (const InputError&) {
-    if (kept_) kept_->discard();
-    throw;
+  } catch (const InputError& error) {  // the same command would come to it again
+    throw InputError(with_kept(error, " in " + named(partial_path(paths_.front()).string())));
   } catch (const IoError& error) {
-    if (!kept_ || !state_) throw;
-    throw IoError(std::string(error.what()) + "\n  the answers to " +
-                  counted(state_->num_read, "row") +
-                  " are kept; the same command with --resume goes on behind them");
+    throw IoError(with_kept(error, "; the same command with --resume goes on behind them"));
   }
 }
 

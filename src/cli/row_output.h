@@ -38,8 +38,7 @@ class RowOutput {
   // Puts the files in their places.
   void finish(const State& state);
 
-  // Runs `f`, which writes. Of an error it tells what is kept, and after an InputError, which other
-  // input mends, nothing is.
+  // Runs `f`, which writes. Adds to an error what is kept.
   void guard(const std::function<void()>& f);
 
  private:

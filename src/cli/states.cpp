@@ -26,6 +26,8 @@ Task task_of(const StateFlags& flags, const std::optional<LoadedAdapter>& loaded
 
 }  // namespace
 
+const std::vector<Site>& AskedStates::sites() const { return adapter.parts().back().spec().sites; }
+
 void add_states(CLI::App& command, StateFlags& flags) {
   command.add_option("--model", flags.model, "the frozen model: a folder or a GGUF file")
       ->required();
@@ -51,7 +53,7 @@ void add_states(CLI::App& command, StateFlags& flags) {
   add_threads(command, flags.threads);
 }
 
-States read_states(const StateFlags& flags, LabelUse labels) {
+AskedStates read_asked_states(const StateFlags& flags, LabelUse labels) {
   set_threads(flags.threads);
   OpenedModel opened =
       open_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
@@ -60,8 +62,8 @@ States read_states(const StateFlags& flags, LabelUse labels) {
   if (!flags.adapter.empty()) loaded = load_checked(flags.adapter, opened);
   Task task = task_of(flags, loaded);
   check_task(task, config);
-  const Adapter adapter = collecting_adapter(
-      options_of(flags), "graft", loaded ? &*loaded : nullptr, {config, opened.model->sites});
+  Adapter adapter = collecting_adapter(options_of(flags), "graft", loaded ? &*loaded : nullptr,
+                                       {config, opened.model->sites});
   const int64_t asked =
       flags.max_length > 0 || !loaded ? flags.max_length : loaded->provenance.max_length;
   const int64_t max_length = resolve_max_length(asked, config, adapter.layout());
@@ -71,11 +73,14 @@ States read_states(const StateFlags& flags, LabelUse labels) {
   Dataset data = encode_examples(std::move(examples), task, opened.text, config, max_length,
                                  TargetUse::kLeaveOut);
   tell_cut(data, "data");
-  const BoundAdapter bound(*opened.model, adapter, loaded ? loaded->tensors : NamedTensors{});
-  at::Tensor values = collect_states(*opened.model, bound, data);
-  std::vector<Site> sites = adapter.parts().back().spec().sites;
-  return {std::move(opened), std::move(task),  std::move(table), std::move(data),
-          max_length,        std::move(sites), std::move(values)};
+  return {std::move(opened), std::move(loaded),  std::move(task), std::move(table),
+          std::move(data),   std::move(adapter), max_length};
+}
+
+at::Tensor compute_states(const AskedStates& asked) {
+  const BoundAdapter bound(*asked.opened.model, asked.adapter,
+                           asked.loaded ? asked.loaded->tensors : NamedTensors{});
+  return collect_states(*asked.opened.model, bound, asked.data);
 }
 
 }  // namespace graft

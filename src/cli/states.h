@@ -29,17 +29,23 @@ struct StateFlags {
 
 void add_states(CLI::App& command, StateFlags& flags);
 
-struct States {
+// What is to be computed.
+struct AskedStates {
   OpenedModel opened;
+  std::optional<LoadedAdapter> loaded;
   Task task;
   Table table;
   Dataset data;
+  Adapter adapter;  // with an edit that collects
   int64_t max_length = 0;
-  std::vector<Site> sites;  // in the order of execution
-  at::Tensor values;        // [rows, K] float32, site by site
+
+  const std::vector<Site>& sites() const;  // in the order of execution
 };
 
 // Throws InputError where model, adapter, task, rows and sites do not belong together.
-States read_states(const StateFlags& flags, LabelUse labels);
+AskedStates read_asked_states(const StateFlags& flags, LabelUse labels);
+
+// [rows, K] float32, site by site.
+at::Tensor compute_states(const AskedStates& asked);
 
 }  // namespace graft

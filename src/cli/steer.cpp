@@ -38,56 +38,63 @@ int64_t label_of(const char* flag, const Task& task, const std::string& name) {
                    joined(question->labels));
 }
 
-// The mean over the rows of a label, [K].
-at::Tensor mean_of(const States& states, int64_t label) {
+// The rows of a label.
+std::vector<int64_t> rows_with(const AskedStates& asked, int64_t label) {
   std::vector<int64_t> rows;
-  for (int64_t i = 0; i < states.data.size(); ++i) {
-    const std::optional<double>& own = states.data.examples[static_cast<size_t>(i)].label;
+  for (int64_t i = 0; i < asked.data.size(); ++i) {
+    const std::optional<double>& own = asked.data.examples[static_cast<size_t>(i)].label;
     if (own && static_cast<int64_t>(*own) == label) rows.push_back(i);
   }
   if (rows.empty())
-    throw InputError(states.table.source + ": no row has the label " +
-                     quote(states.task.labels()[static_cast<size_t>(label)]));
-  return states.values.index_select(0, at::tensor(rows, at::kLong)).mean(0);
+    throw InputError(asked.table.source + ": no row has the label " +
+                     quote(asked.task.labels()[static_cast<size_t>(label)]));
+  return rows;
+}
+
+// [rows, K] -> [K]
+at::Tensor mean_of(const at::Tensor& states, const std::vector<int64_t>& rows) {
+  return states.index_select(0, at::tensor(rows, at::kLong)).mean(0);
 }
 
 int steer(const SteerFlags& flags) {
   if (!std::isfinite(flags.strength))
     throw InputError("--strength: expected a number, found " + std::to_string(flags.strength));
   check_free_for_adapter(flags.out);
-  const States states = read_states(flags.states, LabelUse::kRequired);
-  const int64_t towards = label_of("--towards", states.task, flags.towards),
-                from = label_of("--from", states.task, flags.from);
+  const AskedStates asked = read_asked_states(flags.states, LabelUse::kRequired);
+  const std::vector<int64_t> towards =
+      rows_with(asked, label_of("--towards", asked.task, flags.towards));
+  const std::vector<int64_t> from = rows_with(asked, label_of("--from", asked.task, flags.from));
+  const at::Tensor states = compute_states(asked);
   const at::Tensor step = (mean_of(states, towards) - mean_of(states, from)) * flags.strength;
   if (!at::isfinite(step).all().item<bool>())
     throw InputError(
         "--strength: the shifts are not finite numbers; give a smaller one, and see whether model "
         "or adapter are damaged");
   std::vector<Node> names;
-  for (const Site& site : states.sites) names.push_back(Node::text(site.name));
+  for (const Site& site : asked.sites()) names.push_back(Node::text(site.name));
   const Node definition = Node::map(
       {{"edits",
         Node::list({Node::map({{"affine", Node::map({{"sites", Node::list(names)},
                                                      {"scale", Node::boolean(false)},
                                                      {"shift", Node::boolean(true)}})}})})}});
-  const Model& model = *states.opened.model;
+  const Model& model = *asked.opened.model;
   const Adapter adapter(definition, "graft steer", {model.config, model.sites}, std::nullopt);
   NamedTensors tensors;
   int64_t begin = 0;
   for (const std::string& name : adapter.parts().front().names) {
-    const int64_t width = states.sites[tensors.size()].output_width;
+    const int64_t width = asked.sites()[tensors.size()].output_width;
     tensors[name] = step.slice(0, begin, begin + width).contiguous();
     begin += width;
   }
   save_adapter(flags.out, adapter, tensors, model,
                {.graft_version = kVersionText,
                 .model = flags.states.model,
-                .tokenizer = states.opened.text.tokenizer->digest(),
-                .max_length = states.max_length,
+                .tokenizer = asked.opened.text.tokenizer->digest(),
+                .max_length = asked.max_length,
                 .data = flags.states.data});
   std::printf("%s of the states of %s %s, in %s\n",
-              plural(std::ssize(states.sites), "shift").c_str(),
-              count_text(states.data.size()).c_str(), plural(states.data.size(), "row").c_str(),
+              plural(std::ssize(asked.sites()), "shift").c_str(),
+              count_text(asked.data.size()).c_str(), plural(asked.data.size(), "row").c_str(),
               flags.out.c_str());
   return static_cast<int>(ExitCode::kDone);
 }

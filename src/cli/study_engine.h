@@ -21,7 +21,6 @@ class RunEngine final : public StudyEngine {
 
   // Of the members that were checked.
   std::string forecast() { return forecast_.text(); }
-  void check_rows() const { forecast_.check_rows(); }
   // Where others train what was checked here.
   void release_inputs() { inputs_.release(); }
 

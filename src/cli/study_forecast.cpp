@@ -1,15 +1,12 @@
 #include "cli/study_forecast.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/error.h"
 #include "base/spelling.h"
 #include "base/wording.h"
-#include "train/optimizer.h"
 #include "train/plan.h"
-#include "train/start_from.h"
-#include "train/step_work.h"
+#include "train/step_timing.h"
 
 namespace graft {
 
@@ -43,15 +40,8 @@ MemberWork work_of(const RunInputs& inputs) {
 }
 
 void StudyForecast::add(const PlannedMember& member) {
-  Member own{member};
-  try {
-    const RunInputs inputs = inputs_.load(config_of(member, "-"));
-    own.footprint = make_plan(inputs).memory;
-    own.work = work_of(inputs);
-  } catch (const InputError& error) {
-    refused_.push_back({member.name, error.what()});
-    return;
-  }
+  const RunInputs inputs = inputs_.load(config_of(member, "-"));
+  Member own{member, make_plan(inputs).memory, work_of(inputs)};
   if (const int64_t bytes = own.footprint.peak(); bytes > limits_.memory) {
     throw InputError("about " + bytes_text(bytes) + " are needed at the peak, and " +
                      option_name("memory") + " has " + bytes_text(limits_.memory) +
@@ -62,41 +52,13 @@ void StudyForecast::add(const PlannedMember& member) {
 }
 
 double StudyForecast::seconds_per_token(const Member& member) {
-  constexpr int64_t kWarmup = 2, kTimed = 4;
   const std::string* method = member.planned.factor("method");
   const std::string* task = member.planned.factor("task");
   const std::string key =
       (method != nullptr ? *method : "") + "\n" + (task != nullptr ? *task : "");
   const auto [known, is_new] = seconds_per_token_.emplace(key, 0);
   if (!is_new) return known->second;
-  const RunInputs inputs = inputs_.load(config_of(member.planned, "-"));
-  const Adapter adapter(inputs.config.adapter, "adapter " + inputs.config.adapter_name,
-                        {inputs.model->config, inputs.model->sites}, inputs.task);
-  NamedTensors tensors = start_values(inputs, adapter);
-  const auto optimizer = make_optimizer(adapter.params(), inputs.config);
-  Epochs epochs = epochs_of(inputs);
-  double seconds = 0;
-  int64_t tokens = 0;
-  for (int64_t step = 0; step < kWarmup + kTimed; ++step) {
-    const auto start = std::chrono::steady_clock::now();
-    const StepLoss loss = step_gradients(inputs, adapter, tensors,
-                                         epochs.batches_of(step % epochs.total_steps()), step);
-    clip_gradients(tensors, gradient_norm(tensors), inputs.config.clip);
-    optimizer->step(tensors, 0);
-    if (step < kWarmup) continue;
-    seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    tokens += loss.tokens;
-  }
-  return known->second = seconds / static_cast<double>(std::max<int64_t>(tokens, 1));
-}
-
-void StudyForecast::check_rows() const {
-  if (refused_.empty()) return;
-  const auto& [name, reason] = refused_.front();
-  const size_t others = refused_.size() - 1;
-  throw InputError("member " + quote(name) +
-                   (others == 0 ? "" : " and " + std::to_string(others) + " more") +
-                   " cannot be trained: " + reason);
+  return known->second = graft::seconds_per_token(inputs_.load(config_of(member.planned, "-")));
 }
 
 // As StudyMembers takes them when members that begin together end together.

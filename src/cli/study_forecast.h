@@ -24,11 +24,9 @@ class StudyForecast {
   // `inputs` must outlive it.
   StudyForecast(StudyInputs& inputs, StudyLimits limits) : inputs_(inputs), limits_(limits) {}
 
-  // The next member of the study. What is wrong with its rows is its own failure when it comes to
-  // train, told by check_rows. Throws InputError where it alone takes more memory than there is.
+  // The next member of the study. Throws InputError where its rows cannot be trained on, or it
+  // alone takes more memory than there is.
   void add(const PlannedMember& member);
-  // Throws InputError that names a member whose rows cannot be trained on, and why.
-  void check_rows() const;
   // Lines for a person. Times a few steps of each method and task.
   std::string text();
 
@@ -43,9 +41,8 @@ class StudyForecast {
 
   StudyInputs& inputs_;
   StudyLimits limits_;
-  std::vector<Member> members_;                               // that can be trained
-  std::vector<std::pair<std::string, std::string>> refused_;  // the others: name and reason
-  std::map<std::string, double> seconds_per_token_;           // by method and task
+  std::vector<Member> members_;
+  std::map<std::string, double> seconds_per_token_;  // by method and task
 };
 
 }  // namespace graft

@@ -1,10 +1,12 @@
 #include "cli/study_tables.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/word_option.h"
 #include "study/sweep.h"
@@ -12,8 +14,35 @@
 
 namespace graft {
 
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder without the file of a whole study may have what comes before it.
+[[noreturn]] void refuse_folder(const std::string& folder) {
+  std::vector<std::string> shards;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("shard-") && name.ends_with(".db")) shards.push_back(name);
+  }
+  std::sort(shards.begin(), shards.end());
+  const std::string what = named(folder) + ": holds no study.db";
+  if (!shards.empty())
+    throw InputError(what + ", but " + joined_first(shards, 4) +
+                     ": name one of them, or put all together with graft sweep join");
+  if (fs::exists(Path(folder) / "search.json"))
+    throw InputError(what + ", but search.json, which has the search: no member was trained yet; " +
+                     "graft sweep STUDY.yaml --out " + folder + " does that");
+  throw InputError(what + ", so no study of graft sweep --out");
+}
+
+}  // namespace
+
 Path store_in(const std::string& name) {
-  return std::filesystem::is_directory(name) ? store_path(name, {}) : Path(name);
+  if (!fs::is_directory(name)) return name;
+  Path store = store_path(name, {});
+  if (!fs::exists(store)) refuse_folder(name);
+  return store;
 }
 
 namespace {

@@ -9,7 +9,8 @@
 
 namespace graft {
 
-// A study's file: `name` itself, or the one in that folder.
+// A study's file: `name` itself, or the one in that folder. Throws InputError where a folder has
+// none, with what it has.
 Path store_in(const std::string& name);
 
 // Which scores count, and what is compared.

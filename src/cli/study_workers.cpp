@@ -91,10 +91,10 @@ class Worker {
     const auto& [what, value] = told.members.at(0);
     if (what == "refused") throw IoError(value.scalar);
     if (what == "advanced") {
-      advanced_ = std::stod(value.scalar);
+      advanced_ = value.as_number().value();
       return;
     }
-    const size_t place = std::stoul(value.scalar);
+    const auto place = static_cast<size_t>(value.as_integer().value());
     const size_t member = runs_.at(place).member;
     if (what == "started") {
       states_[place] = State::kStarted;

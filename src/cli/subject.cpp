@@ -9,7 +9,6 @@
 #include "cli/common.h"
 #include "cli/files.h"
 #include "cli/word_option.h"
-#include "edit/recorders.h"
 #include "infer/evaluate.h"
 
 namespace graft {
@@ -89,8 +88,8 @@ Recording recording_of(const SubjectFlags& flags) {
 
 void check_records(const AskedSubject& asked, const SubjectFlags& flags, const std::string& path) {
   const Adapter& adapter = asked.subject.loaded.adapter;
-  const bool records_changes = records(flags, kChangesWord) && changes_sites(adapter);
-  if (path.empty() || records_changes || has_recorder(adapter)) return;
+  const bool records_changes = records(flags, kChangesWord) && adapter.changes_rows();
+  if (path.empty() || records_changes || adapter.traits().gives_records) return;
   throw InputError(
       "--records: " +
       (flags.adapter.empty() ? "the bare model" : "the adapter in '" + flags.adapter + "'") +

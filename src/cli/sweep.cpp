@@ -37,7 +37,7 @@ class SweepLines {
 
   void starts(const std::string& member, const SweepProgress& progress) {
     bar_of(progress).note(std::to_string(progress.done + progress.under_way) + "/" +
-                          std::to_string(progress.total) + " " + message_text(member));
+                          std::to_string(progress.total) + " " + member);
   }
   void advances(const SweepProgress& progress) {
     bar_of(progress).update(
@@ -127,10 +127,16 @@ int train_members(const SweepFlags& flags, const StudyLimits& limits, const Shar
                  end.done + end.failed, end.total);
     return 128 + StopSignals::caught();
   }
-  std::printf("done: %zu of %zu%s\nnext: graft sweep table %s\n", end.done, end.total,
-              end.failed > 0 ? (", failed: " + std::to_string(end.failed)).c_str() : "",
-              store_path(flags.out, shard).c_str());
-  return 0;
+  std::printf("done: %zu of %zu%s\n", end.done, end.total,
+              end.failed > 0 ? (", failed: " + std::to_string(end.failed)).c_str() : "");
+  if (end.done > 0)
+    std::printf("next: graft sweep table %s\n", store_path(flags.out, shard).c_str());
+  if (end.failed == 0) return static_cast<int>(ExitCode::kDone);
+  std::fprintf(stderr,
+               "graft: %zu of %zu members failed; graft sweep status tells why, --retry-failed "
+               "tries them again\n",
+               end.failed, end.total);
+  return static_cast<int>(ExitCode::kPartly);
 }
 
 int run_sweep(const SweepFlags& flags) {
@@ -150,7 +156,6 @@ int run_sweep(const SweepFlags& flags) {
   if (flags.only_checks) {
     if (study.search) check_search(study, engine);
     if (!flags.is_quiet) std::fprintf(stderr, "%s", engine.forecast().c_str());
-    engine.check_rows();
     return 0;
   }
   if (study.search) {

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/files.h"
@@ -35,12 +36,16 @@ void check_ids(const char* flag, const std::vector<int64_t>& ids, int64_t size, 
   }
 }
 
-void check_length(const char* flag, const Sequence& sequence, const ModelConfig& config) {
+// `layout`: the adapter's own rows, which take positions before the tokens.
+void check_length(const char* flag, const Sequence& sequence, const ModelConfig& config,
+                  const RowLayout& layout) {
   const auto length = static_cast<int64_t>(sequence.ids.size());
-  if (length <= config.max_positions) return;
-  throw InputError(std::string(flag) + ": this model serves at most " +
-                   std::to_string(config.max_positions) + " tokens, found " +
-                   std::to_string(length) + "; give fewer");
+  const int64_t most = positions_for_tokens(config, layout), taken = config.max_positions - most;
+  if (length <= most) return;
+  throw InputError(std::string(flag) + ": this model serves at most " + std::to_string(most) +
+                   " tokens" +
+                   (taken > 0 ? " beside the " + counted(taken, "row") + " of the adapter" : "") +
+                   ", found " + std::to_string(length) + "; give fewer");
 }
 
 Sequence read_sequence(const TraceFlags& flags, const Model& model) {
@@ -55,6 +60,9 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
     check_ids("--ids", flags.ids, model.config.vocabulary, "ids");
     if (!flags.type_ids.empty() && flags.type_ids.size() != flags.ids.size())
       throw InputError("--type-ids: expected as many as --ids");
+    if (!flags.type_ids.empty() && model.config.type_vocabulary == 0)
+      throw InputError("--type-ids: a " + model.config.model_type +
+                       " model has no segment types; leave it out");
     check_ids("--type-ids", flags.type_ids, model.config.type_vocabulary, "types");
     sequence.ids = flags.ids;
     sequence.type_ids =
@@ -103,7 +111,7 @@ std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig&
   Sequence sequence;
   sequence.ids =
       flags.target_ids.empty() ? std::vector<int64_t>{config.decoder_start_id} : flags.target_ids;
-  check_length("--target-ids", sequence, config);
+  check_length("--target-ids", sequence, config, {});
   std::vector<bool> is_target(sequence.ids.size(), true);
   is_target.front() = false;  // the start token is all of the decoder's prompt, as in training
   sequence.asked = TargetMarks{std::move(is_target)};
@@ -147,13 +155,15 @@ NamedTensors trace_stacks(const Model& model, const ModelInput& input, const Lan
 
 int trace(const TraceFlags& flags) {
   const at::NoGradGuard no_grad;
+  check_writable(flags.out);
   const auto model =
       load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
   const ModelConfig& config = model->config;
   Sequence sequence = read_sequence(flags, *model);
-  check_length(flags.ids.empty() ? "--text" : "--ids", sequence, config);
   std::optional<LoadedAdapter> loaded;
   if (!flags.adapter.empty()) loaded = load_adapter(flags.adapter, *model);
+  check_length(flags.ids.empty() ? "--text" : "--ids", sequence, config,
+               loaded ? loaded->adapter.layout() : RowLayout{});
   const bool has_head = loaded && loaded->adapter.head() != nullptr;
   if (loaded && has_head && loaded->adapter.task()->cloze() != nullptr)
     sequence.asked = mask_of(sequence, *loaded->adapter.task(), flags, config);

@@ -31,15 +31,18 @@ struct TrainFlags {
   bool is_quiet = false, finds_rate = false;
 };
 
+// A setting may be longer than any path: only a word without = is looked up.
+bool is_run_file(const std::string& word) {
+  if (word.find('=') != std::string::npos) return false;
+  std::error_code ignored;  // a word that cannot be looked up is no file
+  return word.ends_with(".yaml") || word.ends_with(".yml") ||
+         std::filesystem::is_regular_file(word, ignored);
+}
+
 // --set takes all words up to the next flag, so a run.yaml that stands behind its settings is among
 // them.
 void take_run_file(RunRequest& request) {
-  const auto found =
-      std::find_if(request.settings.begin(), request.settings.end(), [](const std::string& word) {
-        const bool is_path = word.ends_with(".yaml") || word.ends_with(".yml") ||
-                             std::filesystem::is_regular_file(word);
-        return is_path && word.find('=') == std::string::npos;
-      });
+  const auto found = std::find_if(request.settings.begin(), request.settings.end(), is_run_file);
   if (!request.file.empty() || found == request.settings.end()) return;
   request.file = *found;
   request.settings.erase(found);
@@ -64,22 +67,24 @@ void refuse_other_flags(const TrainFlags& flags) {
                    ", or start a new run (start_from takes an adapter to begin with)");
 }
 
+constexpr size_t kNameBytes = 300;  // of a score, which may be named after a group of the data
+
 // "  rows 30  loss 0.61  accuracy 0.7" of {rows, loss, each metric}; texts and what lies deeper are
 // left out.
 std::string numbers_text(const Node& scores) {
   std::string out;
   for (const auto& [name, value] : scores.members) {
-    const bool is_number = value.kind == Node::Kind::kScalar && !value.is_string;
-    if (name == "only_answer" || (!is_number && value.kind != Node::Kind::kNull)) continue;
-    const std::string shown = !is_number       ? "undefined"
+    const std::optional<double> number = value.as_number();
+    if (name == "only_answer" || (!number && value.kind != Node::Kind::kNull)) continue;
+    const std::string shown = !number          ? "undefined"
                               : name == "rows" ? value.scalar
-                                               : number_text(std::stod(value.scalar));
-    out += "  " + name + " " + shown;
+                                               : number_text(*number);
+    out += "  " + printable(name, kNameBytes) + " " + shown;
   }
   return out;
 }
 
-// What metrics.json says is wrong with the run.
+// What metrics.json says is wrong with the run, also under --quiet.
 void print_warnings(const Node& metrics) {
   const Node* warnings = metrics.find("warnings");
   if (warnings == nullptr) return;
@@ -87,9 +92,7 @@ void print_warnings(const Node& metrics) {
     std::fprintf(stderr, "warning: %s\n", message_text(warning.scalar).c_str());
 }
 
-void print_summary(const RunConfig& config, TaskKind kind) {
-  const Path dir = config.out;
-  const Node metrics = parse_json(read_file(dir / "metrics.json"), "metrics.json");
+void print_summary(const RunConfig& config, TaskKind kind, const Node& metrics) {
   for (const char* side : {"eval", "test"}) {
     const Node* scores = metrics.find(side);
     if (scores == nullptr) continue;
@@ -100,20 +103,18 @@ void print_summary(const RunConfig& config, TaskKind kind) {
         std::printf("  always %s:%s\n", quote(value.find("label")->scalar).c_str(),
                     numbers_text(value).c_str());
       else if (is_score_key(name))
-        std::printf("  %s: %s\n", name.c_str(),
-                    to_json(value, -1).c_str());  // of a task of its own
+        std::printf(
+            "  %s\n",
+            message_text(name + ": " + to_json(value, -1)).c_str());  // of a task of its own
     }
   }
-  const auto count = [&](const char* key) {
-    return count_text(std::stoll(metrics.find(key)->scalar));
-  };
+  const auto count = [&](const char* key) { return count_text(metrics.find_integer(key).value()); };
   std::printf("kept: step %s of %s\n", count("step").c_str(), count("steps").c_str());
-  const std::string adapter = (dir / "adapter").string();
+  const std::string adapter = (Path(config.out) / "adapter").string();
   const bool writes = kind == TaskKind::kGeneration;
   std::printf("adapter: %s\nnext: graft %s --model %s --adapter %s --data FILE --out %s\n",
               adapter.c_str(), writes ? "generate" : "predict", config.model.c_str(),
               adapter.c_str(), writes ? "answers.jsonl" : "predictions.jsonl");
-  print_warnings(metrics);
 }
 
 // Where the settings leave the length to the data.
@@ -141,7 +142,10 @@ int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
                  count_text(run.steps_done()).c_str(), config.out.c_str());
     return 128 + StopSignals::caught();
   }
-  if (verbosity == Verbosity::kNormal) print_summary(config, kind);
+  const Path file = Path(config.out) / "metrics.json";
+  const Node metrics = parse_json(read_file(file), file.string());
+  if (verbosity == Verbosity::kNormal) print_summary(config, kind, metrics);
+  print_warnings(metrics);
   return 0;
 }
 
@@ -181,6 +185,7 @@ int train(const TrainFlags& flags) {
     return 0;
   }
   const Verbosity verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal;
+  if (is_resume) check_paths(config);
   RunInputs inputs = load_inputs(config, share().tasks());
   if (lengthens) lengthen(inputs, settings);
   if (!flags.is_quiet) {
@@ -236,7 +241,7 @@ void add_train(CLI::App& app, Action& action) {
                       "of a constant schedule longer");
   add_threads(*command, flags->threads);
   add_ignore_generation_config(*command, flags->request.ignores_model_generation);
-  command->add_flag("--quiet", flags->is_quiet, "no progress, no summary");
+  command->add_flag("--quiet", flags->is_quiet, "no progress, no summary; warnings stay");
   command->footer(
       "Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora "
       "--out runs/sst2 --set "

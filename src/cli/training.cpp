@@ -17,14 +17,17 @@ void note_signal(int number) {
 
 }  // namespace
 
-StopSignals::StopSignals()
-    : interrupt_(std::signal(SIGINT, note_signal)), terminate_(std::signal(SIGTERM, note_signal)) {
+StopSignals::StopSignals() {
   g_signal = 0;
+  for (size_t i = 0; i < kNumbers.size(); ++i) {
+    before_[i] = std::signal(kNumbers[i], note_signal);
+    // nohup has it ignored: the job is to outlive its terminal.
+    if (kNumbers[i] == SIGHUP && before_[i] == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
+  }
 }
 
 StopSignals::~StopSignals() {
-  std::signal(SIGINT, interrupt_);
-  std::signal(SIGTERM, terminate_);
+  for (size_t i = 0; i < kNumbers.size(); ++i) std::signal(kNumbers[i], before_[i]);
 }
 
 int StopSignals::caught() { return g_signal; }
@@ -43,7 +46,7 @@ void TrainingProgress::evaluated(const EvaluationReport& report) {
   bar_->note("evaluated at step " + count_text(report.step) + ": " + report.text);
 }
 
-void TrainingProgress::warned(const std::string& warning) { bar_->note(warning); }
+void TrainingProgress::warned(const std::string& warning) { bar_->warn(warning); }
 
 // What metrics.json warns of stands behind the summary.
 void TrainingProgress::finished(const std::vector<std::string>&) { bar_->finish(); }

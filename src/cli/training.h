@@ -1,6 +1,8 @@
 // What a person sees of a training run, and how a signal stops it.
 #pragma once
 
+#include <array>
+#include <csignal>
 #include <optional>
 
 #include "cli/progress.h"
@@ -8,8 +10,8 @@
 
 namespace graft {
 
-// While one exists SIGINT and SIGTERM are noted instead of ending the process; a second one of the
-// kind ends it at once.
+// While one exists SIGINT, SIGTERM and, where it is not ignored, SIGHUP are noted instead of ending
+// the process; a second one of the kind ends it at once.
 class StopSignals {
  public:
   StopSignals();
@@ -21,8 +23,9 @@ class StopSignals {
   static int caught();
 
  private:
-  void (*interrupt_)(int);
-  void (*terminate_)(int);
+  static constexpr std::array kNumbers{SIGINT, SIGTERM, SIGHUP};
+
+  void (*before_[kNumbers.size()])(int);  // what the process did about each
 };
 
 // Draws the run's bar and notes, and wants to stop when a signal was caught.

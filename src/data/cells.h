@@ -16,6 +16,8 @@ std::string kind_shown(CellKind kind);
 std::string cell_at(const Table& table, size_t row, size_t column);
 // The cell, which must be a text. Throws InputError.
 const std::string& text_cell(const Table& table, size_t row, size_t column);
+// "; write 3.51" of "3,51", where a number is wanted; "" of what has no decimal comma.
+std::string decimal_point_hint(const std::string& cell);
 // Null or no such key.
 inline bool is_absent(const Table& table, size_t row, size_t column) {
   const CellKind kind = table.rows[row].kind(column);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/spelling.h"
 #include "base/wording.h"
 #include "data/rows.h"
 
@@ -153,7 +154,7 @@ class RecordReader {
 void check_columns(const std::vector<std::string>& columns, const std::string& source) {
   std::set<std::string> seen;
   for (const std::string& column : columns) {
-    if (!seen.insert(column).second) {
+    if (!seen.insert(column).second && !column.empty()) {
       throw InputError(source + ":1: column " + quote(column) +
                        " appears twice; if the first line is a row and not the columns' names, " +
                        "list the columns in the task");
@@ -161,24 +162,94 @@ void check_columns(const std::vector<std::string>& columns, const std::string& s
   }
 }
 
+// The fields that no column is made of: those without a name behind the first one.
+std::vector<size_t> further_unnamed(const std::vector<std::string>& fields) {
+  std::vector<size_t> found;
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i].empty()) found.push_back(i);
+  }
+  if (!found.empty()) found.erase(found.begin());
+  return found;
+}
+
+// Takes such fields out of a record, where they must be empty.
+void take_out(const std::vector<size_t>& unnamed, const std::string& source, Record& record) {
+  if (unnamed.empty()) return;
+  std::vector<std::string> kept;
+  for (size_t i = 0, next = 0; i < record.fields.size(); ++i) {
+    if (next == unnamed.size() || i != unnamed[next]) {
+      kept.push_back(std::move(record.fields[i]));
+      continue;
+    }
+    if (!record.fields[i].empty()) {
+      throw InputError(source + ":" + std::to_string(record.line) + ": field " +
+                       std::to_string(i + 1) + " holds " + quote(record.fields[i]) +
+                       ", and the first line has no name for it; name it there, or empty it; if " +
+                       "the first line is a row, list the columns in the task");
+    }
+    ++next;
+  }
+  record.fields = std::move(kept);
+}
+
 bool names_none(const std::vector<std::string>& fields, const std::vector<std::string>& names) {
   return std::find_first_of(fields.begin(), fields.end(), names.begin(), names.end()) ==
          fields.end();
 }
 
+// Whether a cell is in quotes, or a piece of one is.
+bool has_enclosing_quote(const std::vector<std::string>& cells) {
+  return std::any_of(cells.begin(), cells.end(), [](const std::string& cell) {
+    return cell.starts_with('"') || cell.ends_with('"');
+  });
+}
+
 std::string wrong_count(const Table& table, const Record& record, const Dialect& dialect) {
-  const size_t expected = table.columns.size();
+  const size_t expected = table.fields.size();
   std::string message =
       table.source + ":" + std::to_string(record.line) + ": expected " + std::to_string(expected) +
-      " " + plural(static_cast<int64_t>(expected), "field") + " (" + listed_names(table.columns) +
+      " " + plural(static_cast<int64_t>(expected), "field") + " (" + listed_names(table.fields) +
       "), found " + (record.is_blank_line ? "a blank line" : std::to_string(record.fields.size()));
   if (record.is_blank_line) return message + "; remove it";
-  if (!dialect.has_quotes)
-    return message + "; a TSV field holds no tab and no line break: use CSV with quotes or JSONL";
+  if (!dialect.has_quotes) {
+    const bool has_quotes =  // of a cell with a line break those may be in the row before
+        has_enclosing_quote(record.fields) ||
+        (!table.rows.empty() && has_enclosing_quote(table.rows.back().cells));
+    message += "; a TSV field holds no tab and no line break";
+    if (!has_quotes) return message + ": use CSV with quotes or JSONL";
+    return message + ", and its quotes are letters; where they enclose fields the file is CSV: " +
+           option_name("data_format") + " csv, or format: csv in the task";
+  }
   message += "; a field with " + separator_name(dialect.separator) +
              " or a line break is written in quotes";
   if (dialect.separator == ',') return message;
   return message + ", and delimiter: in the task says what separates fields";
+}
+
+// The columns, and the records that are left as rows.
+void read_records(RecordReader& reader, std::string_view text, const Origin& origin,
+                  const TableOptions& options, const Dialect& dialect, Table& table) {
+  const std::vector<size_t> unnamed = further_unnamed(table.fields);
+  Record names{table.fields};
+  take_out(unnamed, origin.source, names);
+  table.columns = std::move(names.fields);
+  while (!reader.at_end()) {
+    if (table.fields.size() > 1 && reader.only_line_ends_follow())
+      break;  // in one column a blank line is an empty text
+    const size_t begin = reader.offset();
+    Record record = reader.next();
+    try {
+      if (options.keeps_faulty_rows) check_text(text, begin, reader.offset(), origin);
+      if (record.fields.size() != table.fields.size())
+        throw InputError(wrong_count(table, record, dialect));
+      take_out(unnamed, origin.source, record);
+      table.rows.push_back({std::move(record.fields), {}, record.line});
+    } catch (const InputError& fault) {
+      if (!options.keeps_faulty_rows) throw;
+      table.rows.push_back(
+          {std::vector<std::string>(table.columns.size()), {}, record.line, fault.what()});
+    }
+  }
 }
 
 }  // namespace
@@ -194,33 +265,18 @@ Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin,
   Table table;
   if (is_csv) table.delimiter = dialect.separator;
   table.source = origin.source;
-  table.columns = options.columns;
-  if (table.columns.empty() && !options.headerless.empty()) {
+  table.fields = options.columns;
+  if (table.fields.empty() && !options.headerless.empty()) {
     RecordReader first(text, dialect, origin);
-    if (names_none(first.next().fields, options.headerless)) table.columns = options.headerless;
+    if (names_none(first.next().fields, options.headerless)) table.fields = options.headerless;
   }
-  table.has_header = table.columns.empty();
+  table.has_header = table.fields.empty();
   if (table.has_header) {
-    table.columns = reader.next().fields;
+    table.fields = reader.next().fields;
     if (options.keeps_faulty_rows) check_text(text, 0, reader.offset(), origin);
-    check_columns(table.columns, origin.source);
+    check_columns(table.fields, origin.source);
   }
-  while (!reader.at_end()) {
-    if (table.columns.size() > 1 && reader.only_line_ends_follow())
-      break;  // in one column a blank line is an empty text
-    const size_t begin = reader.offset();
-    Record record = reader.next();
-    try {
-      if (options.keeps_faulty_rows) check_text(text, begin, reader.offset(), origin);
-      if (record.fields.size() != table.columns.size())
-        throw InputError(wrong_count(table, record, dialect));
-      table.rows.push_back({std::move(record.fields), {}, record.line});
-    } catch (const InputError& fault) {
-      if (!options.keeps_faulty_rows) throw;
-      table.rows.push_back(
-          {std::vector<std::string>(table.columns.size()), {}, record.line, fault.what()});
-    }
-  }
+  read_records(reader, text, origin, options, dialect, table);
   if (table.rows.empty()) {
     throw InputError(
         origin.source + ": expected rows below the columns' names, found none" +

@@ -1,10 +1,9 @@
 // Rows of a table as examples of a task.
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <unordered_map>
+#include <map>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "base/wording.h"
 #include "data/cells.h"
 
@@ -37,6 +36,14 @@ const std::string& text_cell(const Table& table, size_t r, size_t column) {
                         : ""));
 }
 
+std::string decimal_point_hint(const std::string& cell) {
+  const size_t comma = cell.find(',');
+  if (comma == std::string::npos) return "";
+  std::string text = cell;
+  text[comma] = '.';
+  return finite_number(text) ? "; write " + text : "";
+}
+
 }  // namespace detail
 
 namespace {
@@ -67,42 +74,84 @@ std::string labels_shown(const Task& task) {
   return "task '" + task.name + "' has " + joined(shown) + spelled;
 }
 
-// Rows that share a fault of their label.
+enum class LabelProblem { kAbsent, kTree, kNoNumber, kUnknown };
+
+// Nothing where the row's label is one of the task's.
+std::optional<LabelProblem> label_problem(const Table& table, size_t r, size_t column,
+                                          const Task& task, LabelUse use) {
+  if (is_absent_label(table, r, column))
+    return use == LabelUse::kRequired ? std::optional(LabelProblem::kAbsent) : std::nullopt;
+  if (table.rows[r].kind(column) == CellKind::kTree) return LabelProblem::kTree;
+  const std::string& text = table.rows[r].cells[column];
+  const auto* classes = task.find<Classification>();
+  if (classes != nullptr && !classes->find_label(text)) return LabelProblem::kUnknown;
+  if (classes == nullptr && !finite_number(text)) return LabelProblem::kNoNumber;
+  return std::nullopt;
+}
+
+// Rows that share a fault of their label: every unknown label is one.
 struct LabelFault {
-  std::string message;
+  LabelProblem problem = LabelProblem::kAbsent;
   size_t first = 0;  // row
   int64_t rows = 0;
 };
 
-// Labels that the task does not have, and where they are required rows without one; in order of
-// first appearance.
+// In order of first appearance.
 std::vector<LabelFault> find_label_faults(const Table& table, size_t column, const Task& task,
                                           LabelUse use) {
-  const auto& classes = task.at<Classification>();
-  std::vector<std::string> known = classes.labels;
-  for (const auto& [spelling, label] : classes.spellings) known.push_back(spelling);
   std::vector<LabelFault> faults;
-  std::unordered_map<std::string, size_t>
-      places;  // of a fault in `faults`, by the cell's text; "" where there is none
+  std::map<std::pair<LabelProblem, std::string>, size_t> places;  // of a fault in `faults`
   for (size_t r = 0; r < table.rows.size(); ++r) {
-    const CellKind kind = table.rows[r].kind(column);
-    const std::string& text = table.rows[r].cells[column];
-    const bool is_absent = is_absent_label(table, r, column);
-    const bool is_right = is_absent
-                              ? use == LabelUse::kOptional
-                              : kind == CellKind::kTree || classes.find_label(text).has_value();
-    if (is_right) continue;
-    const auto [place, is_new] = places.try_emplace(is_absent ? "" : text, faults.size());
-    if (is_new) {
-      const std::string what =
-          is_absent ? "expected a label, found " +
-                          (kind == CellKind::kText ? "an empty field" : kind_shown(kind))
-                    : "unknown label " + quote(text) + did_you_mean(text, known);
-      faults.push_back({cell_at(table, r, column) + what, r, 0});
-    }
+    const std::optional<LabelProblem> problem = label_problem(table, r, column, task, use);
+    if (!problem) continue;
+    const std::string text =
+        problem == LabelProblem::kUnknown ? table.rows[r].cells[column] : std::string();
+    const auto [place, is_new] = places.try_emplace({*problem, text}, faults.size());
+    if (is_new) faults.push_back({*problem, r, 0});
     ++faults[place->second].rows;
   }
   return faults;
+}
+
+// "data.tsv:7: column "label": expected a label, found an empty field (8 rows); ..."
+std::string fault_text(const LabelFault& fault, const Table& table, size_t column,
+                       const std::vector<std::string>& known) {
+  const std::string& text = table.rows[fault.first].cells[column];
+  const CellKind kind = table.rows[fault.first].kind(column);
+  std::string what, way_out;
+  switch (fault.problem) {
+    case LabelProblem::kAbsent:
+      what = "expected a label, found " +
+             (kind == CellKind::kText ? "an empty field" : kind_shown(kind));
+      way_out = "; label every row, or take out those without (" + option_name("on_error") +
+                " skip, where the command has it)";
+      break;
+    case LabelProblem::kTree: what = "expected a label, found " + kind_shown(kind); break;
+    case LabelProblem::kNoNumber:
+      what = "expected a finite number, found " + quote(text);
+      way_out = detail::decimal_point_hint(text);
+      break;
+    case LabelProblem::kUnknown:
+      what = "unknown label " + quote(text) + did_you_mean(text, known);
+      break;
+  }
+  return cell_at(table, fault.first, column) + what +
+         (fault.rows > 1 ? " (" + count_text(fault.rows) + " rows)" : "") + way_out;
+}
+
+// What to do about labels that the task does not have.
+std::string unknown_labels_way_out(const std::vector<LabelFault>& faults, const Table& table,
+                                   size_t column, const Task& task) {
+  const std::string out = (faults.size() > 1 ? "\n" : "; ") + labels_shown(task);
+  const bool is_header = faults.front().first == 0 && !table.has_header && !task.columns.empty() &&
+                         table.rows.front().cells[column] == table.columns[column];
+  if (is_header)
+    return out +
+           "; the file seems to begin with a header line: remove it, or write a task without "
+           "columns";
+  return out + (faults.size() > 1
+                    ? "; graft inspect data FILE proposes a task with all labels of a file"
+                    : "");
 }
 
 // Throws InputError that names all faults of the file's labels at once, each with its rows.
@@ -110,52 +159,28 @@ void check_labels(const Table& table, size_t column, const Task& task, LabelUse 
   constexpr size_t kShown = 50;
   const std::vector<LabelFault> faults = find_label_faults(table, column, task, use);
   if (faults.empty()) return;
-  std::string message;
-  bool has_unknown = false;
-  for (size_t i = 0; i < std::min(kShown, faults.size()); ++i) {
-    const LabelFault& fault = faults[i];
-    message += (i == 0 ? "" : "\n") + fault.message +
-               (fault.rows > 1 ? " (" + count_text(fault.rows) + " rows)" : "");
-    has_unknown = has_unknown || !is_absent_label(table, fault.first, column);
+  std::vector<std::string> known = task.labels();
+  if (const auto* classes = task.find<Classification>()) {
+    for (const auto& [spelling, label] : classes->spellings) known.push_back(spelling);
   }
+  std::string message;
+  for (size_t i = 0; i < std::min(kShown, faults.size()); ++i)
+    message += (i == 0 ? "" : "\n") + fault_text(faults[i], table, column, known);
   if (faults.size() > kShown)
     message += "\n" + std::to_string(faults.size() - kShown) + " more unknown labels";
-  if (!has_unknown) throw InputError(message);
-  message += (faults.size() > 1 ? "\n" : "; ") + labels_shown(task);
-  const bool is_header = faults.front().first == 0 && !table.has_header && !task.columns.empty() &&
-                         table.rows.front().cells[column] == table.columns[column];
-  if (is_header)
-    message +=
-        "; the file seems to begin with a header line: remove it, or write a task without columns";
-  else if (faults.size() > 1)
-    message += "; graft inspect data FILE proposes a task with all labels of a file";
+  const bool has_unknown = std::any_of(faults.begin(), faults.end(), [](const LabelFault& fault) {
+    return fault.problem == LabelProblem::kUnknown;
+  });
+  if (has_unknown) message += unknown_labels_way_out(faults, table, column, task);
   throw InputError(message);
 }
 
-double value_of(const Table& table, size_t r, size_t column) {
+// Requires: check_labels.
+std::optional<double> label_of(const Table& table, size_t r, size_t column, const Task& task) {
+  if (is_absent_label(table, r, column)) return std::nullopt;
   const std::string& text = table.rows[r].cells[column];
-  double value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc{} && stop == text.data() + text.size() && std::isfinite(value))
-    return value;
-  throw InputError(cell_at(table, r, column) + "expected a finite number, found " + quote(text));
-}
-
-// Requires: check_labels, of a classification.
-std::optional<double> label_of(const Table& table, size_t r, size_t column, const Task& task,
-                               LabelUse use) {
-  const CellKind kind = table.rows[r].kind(column);
-  const bool is_absent = is_absent_label(table, r, column);
-  if (is_absent && use == LabelUse::kOptional) return std::nullopt;
-  if (is_absent) {
-    throw InputError(cell_at(table, r, column) + "expected a label, found " +
-                     (kind == CellKind::kText ? "an empty field" : kind_shown(kind)));
-  }
-  if (kind == CellKind::kTree)
-    throw InputError(cell_at(table, r, column) + "expected a label, found " + kind_shown(kind));
   const auto* classes = task.find<Classification>();
-  if (classes == nullptr) return value_of(table, r, column);
-  return static_cast<double>(*classes->find_label(table.rows[r].cells[column]));
+  return classes == nullptr ? finite_number(text) : static_cast<double>(*classes->find_label(text));
 }
 
 Example numbered_example(const Table& table, size_t r) {
@@ -163,6 +188,7 @@ Example numbered_example(const Table& table, size_t r) {
   example.id = table.first_row + static_cast<int64_t>(r);
   example.id_text = std::to_string(example.id);
   example.line = table.rows[r].line;
+  example.entry = table.rows[r].entry;
   return example;
 }
 
@@ -194,13 +220,13 @@ detail::Filler labelled_filler(const Table& table, const Task& task, LabelUse us
     second = detail::text_of_row(*columns.second, table, "the second text" + of_task);
   std::optional<size_t> label = table.find_column(columns.label_column);
   if (use == LabelUse::kRequired) label = table.column(columns.label_column, "the label" + of_task);
-  if (label && task.kind() == TaskKind::kClassification) check_labels(table, *label, task, use);
+  if (label) check_labels(table, *label, task, use);
   detail::Filler fill_cloze;
   if (task.cloze() != nullptr) fill_cloze = detail::cloze_filler(table, task);
-  return [&table, &task, use, text, second, label, fill_cloze](size_t r, Example& example) {
+  return [&table, &task, text, second, label, fill_cloze](size_t r, Example& example) {
     example.text = text(r);
     if (second) example.at<LabelledRow>().second = second(r);
-    if (label) example.label = label_of(table, r, *label, task, use);
+    if (label) example.label = label_of(table, r, *label, task);
     if (fill_cloze) fill_cloze(r, example);
   };
 }
@@ -236,7 +262,7 @@ const std::string& GenerationRow::truth() const {
 
 std::string Example::where() const {
   if (source == nullptr) return "row " + id_text + ": ";
-  return *source + (line > 0 ? ":" + std::to_string(line) : "") + ": ";
+  return line > 0 ? row_place(*source, line, entry) : *source + ": ";
 }
 
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use) {

@@ -10,6 +10,8 @@
 #include "base/document.h"
 #include "base/error.h"
 #include "base/json_error.h"
+#include "base/output_file.h"
+#include "base/spelling.h"
 #include "data/rows.h"
 
 namespace graft::detail {
@@ -149,6 +151,7 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
     if (is_row) {
       table_.rows.emplace_back();
       table_.rows.back().line = line_of(begin_ + consumed_);
+      if (row_depth_ == 2) table_.rows.back().entry = std::ssize(table_.rows);
       check_shape();
     } else if (!is_list_of_rows) {
       expect_row(bracket == '{' ? "an object" : "a list");
@@ -223,6 +226,13 @@ void finish(Table& table) {
   }
 }
 
+// What nobody named the format of may not be JSON lines at all: the first line tells.
+std::string other_format(const Origin& origin, const TableOptions& options) {
+  if (options.format || origin.first_line != 1 || !named_descriptor(origin.source)) return "";
+  return "; rows without a file name, as of the standard input, are read as JSON lines: " +
+         option_name("data_format") + " csv, or format: csv in the task, says otherwise";
+}
+
 }  // namespace
 
 Table parse_json_lines(std::string_view text, const Origin& origin, const TableOptions& options) {
@@ -243,9 +253,10 @@ Table parse_json_lines(std::string_view text, const Origin& origin, const TableO
     try {
       parse_line(begin, end);
     } catch (const InputError& fault) {
-      if (!options.keeps_faulty_rows) throw;
+      const std::string message = fault.what() + (begin == 0 ? other_format(origin, options) : "");
+      if (!options.keeps_faulty_rows) throw InputError(message);
       table.rows.resize(whole_rows);  // without what the line began
-      table.rows.push_back({{}, {}, builder.line_of(begin), fault.what()});
+      table.rows.push_back({{}, {}, builder.line_of(begin), message});
     }
     begin = end + 1;
   }

@@ -2,19 +2,24 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <cmath>
-#include <unordered_map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/gzip.h"
+#include "base/spelling.h"
 #include "base/wording.h"
+#include "data/cells.h"
+#include "data/column_values.h"
 #include "data/metrics.h"
-#include "text/unicode.h"
 
 namespace graft {
 
 namespace {
+
+using detail::Column;
+using detail::folded;
+using detail::Group;
+using detail::is_amount;
 
 using Names = std::vector<std::string>;
 
@@ -34,105 +39,11 @@ const std::vector<std::array<const char*, 2>> kPromptPairs = {
     {"instruction", "output"}, {"instruction", "response"}, {"question", "answer"},
     {"question", "response"},  {"input", "target"},         {"input", "output"}};
 
-// Small letters, and one blank for every stretch of white space but none at the ends: what
-// spellings of a label have in common.
-std::string folded(const std::string& text) {
-  std::string out;
-  bool has_gap = false;
-  for (const char32_t c : decode_utf8(text, "a cell")) {
-    if (is_space(c)) {
-      has_gap = true;
-      continue;
-    }
-    if (has_gap && !out.empty()) out += ' ';
-    has_gap = false;
-    append_utf8(out, lower(c));
-  }
-  return out;
-}
-
-bool is_finite_number(const std::string& text) {
-  double value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc{} && stop == text.data() + text.size() && std::isfinite(value);
-}
-
-// White space at the ends goes; labels may not have any.
-std::string trimmed(const std::string& text) {
-  const std::u32string all = decode_utf8(text, "a label");
-  size_t begin = 0, end = all.size();
-  while (begin < end && is_space(all[begin])) ++begin;
-  while (end > begin && is_space(all[end - 1])) --end;
-  return to_utf8(std::u32string_view(all).substr(begin, end - begin));
-}
-
-struct Spelling {
-  std::string text;
-  int64_t rows = 0;
-};
-
-// Texts of a column that differ in case and white space alone.
-struct Group {
-  std::vector<Spelling> spellings;  // in order of first appearance
-  int64_t rows = 0;
-
-  std::string name() const {
-    const auto most =
-        std::max_element(spellings.begin(), spellings.end(),
-                         [](const Spelling& a, const Spelling& b) { return a.rows < b.rows; });
-    return trimmed(most->text);
-  }
-};
-
-struct Column {
-  std::string name;
-  size_t index = 0;
-  std::vector<Group> groups;  // in order of first appearance
-  int64_t absent = 0, numbers = 0, trees = 0, fractions = 0, characters = 0, rows = 0;
-  int64_t first_absent = 0;  // line
-
-  bool is_label() const {  // every value comes twice on average
-    return trees == 0 && groups.size() >= 2 &&
-           static_cast<int64_t>(groups.size()) * 2 <= rows - absent;
-  }
-  bool is_number() const { return numbers > 0 && numbers == rows - absent; }
-  bool is_text() const { return trees == 0 && characters > 0; }
-};
-
-Column column_of(const Table& table, size_t index) {
-  Column out;
-  out.name = table.columns[index];
-  out.index = index;
-  out.rows = static_cast<int64_t>(table.rows.size());
-  std::unordered_map<std::string, size_t> places;
-  for (const Row& row : table.rows) {
-    const std::string& cell = row.cells[index];
-    const std::string key = row.kind(index) == CellKind::kTree ? cell : folded(cell);
-    if (key.empty()) {
-      if (out.absent++ == 0) out.first_absent = row.line;
-      continue;
-    }
-    out.trees += row.kind(index) == CellKind::kTree ? 1 : 0;
-    const bool is_number = is_finite_number(cell);
-    out.numbers += is_number ? 1 : 0;
-    out.fractions += is_number && cell.find_first_of(".eE") != std::string::npos ? 1 : 0;
-    out.characters += static_cast<int64_t>(cell.size());
-    const auto [place, is_new] = places.try_emplace(key, out.groups.size());
-    if (is_new) out.groups.emplace_back();
-    Group& group = out.groups[place->second];
-    ++group.rows;
-    const auto same = std::find_if(group.spellings.begin(), group.spellings.end(),
-                                   [&](const Spelling& s) { return s.text == cell; });
-    if (same == group.spellings.end()) group.spellings.push_back({cell, 1});
-    else ++same->rows;
-  }
-  return out;
-}
-
 class Proposer {
  public:
   explicit Proposer(const Table& table) : table_(table) {
-    for (size_t i = 0; i < table.columns.size(); ++i) columns_.push_back(column_of(table, i));
+    for (size_t i = 0; i < table.columns.size(); ++i)
+      columns_.push_back(detail::column_of(table, i));
   }
 
   const Column* named(const std::string& name) const {
@@ -201,7 +112,8 @@ class Proposer {
                  count_text(static_cast<int64_t>(column.groups.size())) + " values in " +
                  counted(column.rows, "row");
       if (!column.groups.empty())
-        message += ", such as " + quote(column.groups.front().spellings.front().text);
+        message += ", such as " + quote(first_cell(column)) +
+                   detail::decimal_point_hint(first_cell(column));
     }
     throw InputError(message + "\nwrite the task by hand: doc/data.md has every key");
   }
@@ -209,21 +121,13 @@ class Proposer {
   const std::vector<Column>& columns() const { return columns_; }
 
  private:
+  static const std::string& first_cell(const Column& column) {
+    return column.groups.front().spellings.front().text;
+  }
+
   const Table& table_;
   std::vector<Column> columns_;
 };
-
-// Whole numbers by value, texts by bytes.
-bool comes_before(const std::string& a, const std::string& b) {
-  if (is_finite_number(a) && is_finite_number(b) && std::stod(a) != std::stod(b))
-    return std::stod(a) < std::stod(b);
-  return a < b;
-}
-
-// More than twenty numbers, or fractions, are amounts.
-bool is_amount(const Column& column) {
-  return column.is_number() && (column.fractions > 0 || column.groups.size() > 20);
-}
 
 std::string yaml_text(const std::string& text) {
   std::string out = to_yaml(Node::text(text));
@@ -237,26 +141,43 @@ std::string noted(const std::string& line, const std::string& note) {
          "\n";
 }
 
+// Numbers may be classes or amounts: what these are taken for, and how to have the other.
+std::string kind_yaml(const Column& label) {
+  if (is_amount(label)) {
+    return noted("kind: regression",
+                 std::string("the label holds ") +
+                     (label.fractions > 0 ? "fractions" : "more than 20 numbers") +
+                     "; or classification, with labels: [...] and without metrics");
+  }
+  if (!label.is_number() || label.groups.size() == 2) return "kind: classification\n";
+  return noted("kind: classification", count_text(std::ssize(label.groups)) +
+                                           " whole numbers; or regression, without the keys from "
+                                           "labels on");
+}
+
 // Labels in order with their rows, and below them the spellings that are not the label's name.
 std::string labels_yaml(const Column& label) {
   std::vector<const Group*> groups;
   for (const Group& group : label.groups) groups.push_back(&group);
   std::sort(groups.begin(), groups.end(),
-            [](const Group* a, const Group* b) { return comes_before(a->name(), b->name()); });
-  std::string labels = "labels:\n", spellings;
+            [](const Group* a, const Group* b) { return a->comes_before(*b); });
+  std::string labels, spellings;
   int64_t most = 0;
+  bool has_points = false;
   for (const Group* group : groups) {
     most = std::max(most, group->rows);
     labels += noted("  - " + yaml_text(group->name()), counted(group->rows, "row"));
-    for (const Spelling& spelling : group->spellings) {
-      if (spelling.text == group->name()) continue;
+    for (const Group::Spelling& spelling : group->spellings) {
+      const bool is_decimal = whole_number(spelling.text) == group->name();
+      has_points = has_points || is_decimal;
+      if (is_decimal || spelling.text == group->name()) continue;
       spellings += noted("  " + yaml_text(spelling.text) + ": " + yaml_text(group->name()),
                          counted(spelling.rows, "row"));
     }
   }
   const bool is_lopsided = most * 5 >= (label.rows - label.absent) * 4;
   std::string out =
-      labels +
+      (has_points ? noted("labels:", "1.0 in a row is the label 1") : "labels:\n") + labels +
       (spellings.empty() ? "" : noted("spellings:", "how else the file writes them") + spellings);
   out += "metrics: [accuracy, f1_macro]\n";
   return out + noted(is_lopsided ? "primary: f1_macro" : "primary: accuracy",
@@ -283,7 +204,7 @@ std::string head_comment(const Table& table, const Proposer& proposer,
              count_text(static_cast<int64_t>(column.groups.size())) + " values\n";
     else if (column.absent > 0)
       out += "# column " + quote(column.name) + " is empty in " + counted(column.absent, "row") +
-             ", first in line " + std::to_string(column.first_absent) + "\n";
+             ", first in " + column.first_absent + "\n";
   }
   return out;
 }
@@ -347,8 +268,7 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
     return proposal_of(*rows, name, format, true);
 
   std::vector<const Column*> used = {label, text};
-  std::string yaml = "name: " + yaml_text(name) +
-                     "\nkind: " + (is_amount(*label) ? "regression" : "classification") + "\n";
+  std::string yaml = "name: " + yaml_text(name) + "\n" + kind_yaml(*label);
   yaml += "text: " + yaml_text(text->name) + "\n";
   if (pair && pair->second != label) {
     yaml += "second: " + yaml_text(pair->second->name) + "\n";
@@ -364,6 +284,27 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
           (is_amount(*label) ? "metrics: [pearson, spearman]\n" : labels_yaml(*label));
   yaml = head_comment(table, proposer, used) + yaml;
   return {parse_task(parse_yaml(yaml, "proposed task"), "proposed task"), yaml};
+}
+
+// Whether a cell of TSV looks as CSV writes one in quotes.
+bool is_enclosed(const std::string& cell) {
+  if (cell.size() < 2 || !cell.starts_with('"') || !cell.ends_with('"')) return false;
+  for (size_t i = 1; i + 1 < cell.size(); ++i) {
+    if (cell[i] == '"' && (i + 2 == cell.size() || cell[++i] != '"')) return false;
+  }
+  return true;
+}
+
+// In TSV quotes are letters, which a file that was written as CSV with tabs does not mean.
+std::string quotes_note(const Table& table) {
+  const auto enclosed = std::count_if(table.rows.begin(), table.rows.end(), [](const Row& row) {
+    return std::any_of(row.cells.begin(), row.cells.end(), is_enclosed);
+  });
+  if (enclosed == 0) return "";
+  return "# " + count_text(enclosed) + " of " + counted(std::ssize(table.rows), "row") +
+         " have cells in quotes, which in TSV are letters; where they enclose cells,\n# it is CSV "
+         "with tabs: graft inspect data FILE " +
+         option_name("data_format") + " csv\n";
 }
 
 }  // namespace
@@ -389,8 +330,11 @@ Proposal propose_task(const Path& file, std::optional<TableFormat> given) {
              : first.find('\t') != std::string::npos ? TableFormat::kTsv
                                                      : TableFormat::kCsv;
   }
-  const Table table = parse_table(text, format ? *format : table_format(file), file.string());
-  return propose_task(table, name.stem().string(), format);
+  const TableFormat read_as = format ? *format : table_format(file);
+  const Table table = parse_table(text, read_as, file.string());
+  Proposal out = propose_task(table, name.stem().string(), format);
+  if (read_as == TableFormat::kTsv) out.yaml = quotes_note(table) + out.yaml;
+  return out;
 }
 
 }  // namespace graft

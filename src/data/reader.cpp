@@ -30,6 +30,20 @@ std::string json_row(const Table& table, const Row& row) {
   return "{" + out + "}\n";
 }
 
+// What its first bytes say to be no UTF-8.
+void check_first_bytes(std::string_view text, const std::string& source) {
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
+    throw InputError(source +
+                     ": expected UTF-8, found UTF-16; save the file as UTF-8 (\"CSV UTF-8\" in "
+                     "Excel), or convert it with iconv -f UTF-16 -t UTF-8");
+  }
+  if (text.starts_with("PK\x03\x04")) {
+    throw InputError(source +
+                     ": expected text, found an Excel workbook or another ZIP archive; save the "
+                     "sheet of rows as CSV, or unpack the archive");
+  }
+}
+
 }  // namespace
 
 namespace detail {
@@ -84,8 +98,17 @@ size_t Table::column(std::string_view name, std::string_view purpose) const {
                    "; columns here: " + joined(shown));
 }
 
+std::string row_place(const std::string& source, int64_t line, int64_t entry) {
+  return source + ":" + std::to_string(line) + ": " +
+         (entry > 0 ? "entry " + std::to_string(entry) + ": " : "");
+}
+
+std::string row_name(int64_t line, int64_t entry) {
+  return entry > 0 ? "entry " + std::to_string(entry) : "line " + std::to_string(line);
+}
+
 std::string Table::at(size_t row) const {
-  return source + ":" + std::to_string(rows.at(row).line) + ": ";
+  return row_place(source, rows.at(row).line, rows.at(row).entry);
 }
 
 TableFormat table_format(const Path& path) {
@@ -95,6 +118,7 @@ TableFormat table_format(const Path& path) {
   if (extension == ".csv") return TableFormat::kCsv;
   if (extension == ".jsonl") return TableFormat::kJsonl;
   if (extension == ".json") return TableFormat::kJson;
+  const bool is_workbook = extension == ".xlsx" || extension == ".xls" || extension == ".ods";
   const bool is_packed =
       extension == ".zst" || extension == ".xz" || extension == ".bz2" || extension == ".zip";
   throw InputError(path.string() +
@@ -102,7 +126,9 @@ TableFormat table_format(const Path& path) {
                    "these and .gz, found " +
                    quote(extension) +
                    (is_packed ? "; unpack the file first, or pack it with gzip"
-                              : "; rename the file, or name its format in the task: format: tsv"));
+                    : is_workbook
+                        ? "; save the sheet of rows as CSV"
+                        : "; rename the file, or name its format in the task: format: tsv"));
 }
 
 TableFormat format_of(const Path& path, const TableOptions& options) {
@@ -120,6 +146,7 @@ Table read_table(const Path& path, const TableOptions& options) {
 
 Table parse_table(std::string_view text, TableFormat format, const std::string& source,
                   const TableOptions& options) {
+  if (options.first_line == 1) check_first_bytes(text, source);
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   const detail::Origin origin{source, options.first_line};
   if (!options.keeps_faulty_rows || !detail::has_lines(format))

@@ -59,9 +59,15 @@ struct Row {
   int64_t line = 0;                // from 1: where the row begins
   std::string fault =
       {};  // why the row could not be read (TableOptions::keeps_faulty_rows); its cells are empty
+  int64_t entry = 0;  // of a JSON list, whose rows may share a line: from 1; else 0
 
   CellKind kind(size_t column) const { return kinds.empty() ? CellKind::kText : kinds[column]; }
 };
+
+// "path:line: ", to open a message with; of a row of a JSON list "path:line: entry 7: ".
+std::string row_place(const std::string& source, int64_t line, int64_t entry);
+// "line 7", or "entry 7" of a JSON list: what a row is called beside its file.
+std::string row_name(int64_t line, int64_t entry);
 
 struct Table {
   std::string source;                // for messages: the path
@@ -69,14 +75,18 @@ struct Table {
   std::vector<Row> rows;             // at least one
   bool has_header = false;           // the names came from the file, not from the caller
   char delimiter = '\0';             // CSV: what separates fields
-  int64_t first_row = 0;             // so many rows of the file came before, in other tables
+  // TSV, CSV: the names of all fields of a row. Several may have none, as at the end of the lines
+  // that Excel writes: the first of these is a column, the others are empty in every row and left
+  // out.
+  std::vector<std::string> fields = {};
+  int64_t first_row = 0;  // so many rows of the file came before, in other tables
 
   // Index of a column, or nothing.
   std::optional<size_t> find_column(std::string_view name) const;
   // Index of a column; throws InputError with a near miss and the list of columns.
   // `purpose` says who asks: "the text of task 'x'".
   size_t column(std::string_view name, std::string_view purpose) const;
-  // "path:line: " of a row, to open a message with.
+  // row_place of a row.
   std::string at(size_t row) const;
 };
 

@@ -123,6 +123,19 @@ std::optional<std::string> only_answer(const Task& task, Values answers) {
   return is_one ? std::optional(class_name(task, answers.front())) : std::nullopt;
 }
 
+std::vector<std::string> unseen_labels(const Task& task, const std::vector<Example>& rows) {
+  const std::vector<std::string>& labels = task.labels();
+  std::vector<bool> is_seen(labels.size());
+  for (const Example& row : rows) {
+    if (!labels.empty()) is_seen[static_cast<size_t>(*row.label)] = true;
+  }
+  std::vector<std::string> unseen;
+  for (size_t label = 0; label < labels.size(); ++label) {
+    if (!is_seen[label]) unseen.push_back(labels[label]);
+  }
+  return unseen;
+}
+
 std::optional<double> blind_loss(const Task& task, const std::vector<Example>& rows) {
   if (task.is_answered_in_words() || rows.empty()) return std::nullopt;
   const auto count = static_cast<double>(rows.size());

@@ -56,6 +56,10 @@ std::optional<Majority> majority_of(const Task& task, Values truth);
 // without classes.
 std::optional<std::string> only_answer(const Task& task, Values answers);
 
+// The labels of a classification that no row has, in the task's order; none for other tasks.
+// Requires: a label on every row.
+std::vector<std::string> unseen_labels(const Task& task, const std::vector<Example>& rows);
+
 // Loss of the best answers that do not read their row: the entropy of the labels' shares in nats,
 // or the values' variance. Nothing for tasks that are answered in words. Requires: a label on every
 // row.

@@ -90,7 +90,7 @@ std::optional<Table> RowStream::take(size_t end) {
   options_.known_bytes += end;
   if (format_ == TableFormat::kJsonl) options_.known_columns = table.columns;
   else if (options_.columns.empty())
-    options_.columns = table.columns;  // the next text has no header
+    options_.columns = table.fields;  // the next text has no header
   known_.known_bytes = options_.known_bytes;
   known_.known_columns = options_.known_columns;
   has_given_ = true;

@@ -1,9 +1,10 @@
 // Choosing rows: a held-out fraction, the head of a file, few of every label. Pure functions of
-// counts and a seed.
+// counts and a seed. `about` opens messages: "data.held_out: 'rows.tsv': ".
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace graft {
@@ -15,13 +16,13 @@ struct Split {
 
 // Holds out round(fraction * count) rows, at least one, and keeps at least one; the rows depend on
 // (count, fraction, seed) only. Throws InputError unless 0 < fraction < 1 and count >= 2.
-Split hold_out(int64_t count, double fraction, uint64_t seed);
+Split hold_out(int64_t count, double fraction, uint64_t seed, const std::string& about = "");
 
 // The protocol of ReFT's GLUE runs (Wu et al. 2024): the published validation set chooses the epoch
 // and tests it, on different rows. Of `count` rows drawn by `seed`, 1,000 choose (held_out) when
 // there are more than 5,000, else half of them, the smaller half of an odd number; the rest is the
 // test (kept). Throws InputError unless count >= 2.
-Split choose_and_test(int64_t count, uint64_t seed);
+Split choose_and_test(int64_t count, uint64_t seed, const std::string& about = "");
 
 // 0..min(limit, count)-1. Throws InputError unless limit >= 1.
 std::vector<int64_t> head_rows(int64_t count, int64_t limit);
@@ -29,14 +30,17 @@ std::vector<int64_t> head_rows(int64_t count, int64_t limit);
 // All rows 0..count-1 in an order drawn by `seed`.
 std::vector<int64_t> random_order(int64_t count, uint64_t seed);
 
-// `per_label` rows of each label 0..num_labels-1, ascending, drawn by `seed` (few-shot training
-// sets). Throws InputError naming the label that has too few rows.
-std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels,
-                                           int64_t per_label, uint64_t seed);
+// `per_label` rows of each label, ascending, drawn by `seed` (few-shot training sets). `labels`: of
+// each row the index of its label in `names`. Throws InputError naming the label that has too few
+// rows.
+std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels,
+                                           const std::vector<std::string>& names, int64_t per_label,
+                                           uint64_t seed, const std::string& about = "");
 // The same, where the first rows of each label in `order` are taken. `order`: different rows.
 std::vector<int64_t> first_rows_per_label(const std::vector<int64_t>& order,
-                                          const std::vector<int64_t>& labels, int64_t num_labels,
-                                          int64_t per_label);
+                                          const std::vector<int64_t>& labels,
+                                          const std::vector<std::string>& names, int64_t per_label,
+                                          const std::string& about = "");
 
 // The chosen elements, in the order of `rows`.
 template <typename T>

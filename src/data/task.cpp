@@ -246,13 +246,25 @@ const Cloze* Task::cloze() const {
   return own != nullptr && own->cloze ? &*own->cloze : nullptr;
 }
 
+std::optional<std::string> whole_number(std::string_view written) {
+  const auto is_run = [](std::string_view digits, const char* of) {
+    return !digits.empty() && digits.find_first_not_of(of) == std::string_view::npos;
+  };
+  const size_t point = std::min(written.find('.'), written.size());
+  const std::string_view whole = written.substr(0, point), zeros = written.substr(point);
+  const bool is_whole = is_run(whole.substr(whole.starts_with('-') ? 1 : 0), "0123456789") &&
+                        zeros.size() > 1 && is_run(zeros.substr(1), "0");
+  return is_whole ? std::optional(std::string(whole)) : std::nullopt;
+}
+
 std::optional<int64_t> Classification::find_label(std::string_view written) const {
   std::string label(written);
   if (const auto spelling = spellings.find(label); spelling != spellings.end())
     label = spelling->second;
   const auto found = std::find(labels.begin(), labels.end(), label);
-  if (found == labels.end()) return std::nullopt;
-  return found - labels.begin();
+  if (found != labels.end()) return found - labels.begin();
+  const std::optional<std::string> whole = whole_number(written);
+  return whole ? find_label(*whole) : std::nullopt;
 }
 
 Task parse_task(const Node& node, const std::string& source) {
@@ -352,11 +364,19 @@ std::string task_about(const std::string& name, const Path& tasks_dir) {
   return about == nullptr ? "" : about->scalar;
 }
 
+bool is_task_file(const std::string& name_or_path) {
+  return !name_or_path.starts_with("text:") &&
+         (name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".yaml") ||
+          name_or_path.ends_with(".yml"));
+}
+
 Task load_task(const std::string& name_or_path, const Path& tasks_dir) {
   if (name_or_path.starts_with("text:")) return short_form(name_or_path);
-  const bool is_path = name_or_path.find('/') != std::string::npos ||
-                       name_or_path.ends_with(".yaml") || name_or_path.ends_with(".yml");
-  if (is_path) return parse_task(parse_yaml(read_file(name_or_path), name_or_path), name_or_path);
+  if (is_task_file(name_or_path))
+    return parse_task(parse_yaml(read_file(name_or_path), name_or_path), name_or_path);
+  if (tasks_dir.empty())
+    throw InputError("unknown task " + quote(name_or_path) + ": " + kGiveShare +
+                     ", or a YAML file, or text:LABEL,LABEL");
   const std::vector<std::string> known = task_names(tasks_dir);
   const std::string name = plain_name(name_or_path);
   const auto found = std::find_if(known.begin(), known.end(), [&](const std::string& ready) {

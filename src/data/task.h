@@ -39,6 +39,10 @@ struct Labelled {
   friend bool operator==(const Labelled&, const Labelled&) = default;
 };
 
+// "1" of "1.0" and "-2" of "-2.00", as pandas writes whole numbers of a column that has empty
+// cells; nothing of another text.
+std::optional<std::string> whole_number(std::string_view written);
+
 struct Classification : Labelled {
   std::vector<std::string> labels;  // the names, in index order; at least two
   // How files write a label, besides its name: {"0": "negative"}.
@@ -46,7 +50,8 @@ struct Classification : Labelled {
   int64_t positive = 1;        // label index that "f1" counts as found
   std::optional<Cloze> cloze;  // by the word at a mask
 
-  // Index of a label by name or by a file's spelling; nothing when unknown.
+  // Index of a label by name or by a file's spelling, else by the whole number that is written;
+  // nothing when unknown.
   std::optional<int64_t> find_label(std::string_view written) const;
 
   friend bool operator==(const Classification&, const Classification&) = default;
@@ -108,11 +113,16 @@ struct Task {
   friend bool operator==(const Task&, const Task&) = default;
 };
 
+// The way out where a task or preset is asked for by its name and no folder of them was given.
+inline constexpr const char* kGiveShare = "give share, the folder with presets/ and tasks/";
+
 // `name_or_path`: a ready task by name ("sst2", "SST-2", "CoLA": case, '-', '_' and ' ' do not
 // count), a YAML file (it contains a
 // '/' or ends in .yaml or .yml), or "text:LABEL,LABEL". Throws InputError, with a near miss and the
-// list of ready tasks.
+// list of ready tasks. `tasks_dir`: "" where no task is known by name.
 Task load_task(const std::string& name_or_path, const Path& tasks_dir);
+// Whether that is a YAML file.
+bool is_task_file(const std::string& name_or_path);
 // The ready tasks of a folder, sorted.
 std::vector<std::string> task_names(const Path& tasks_dir);
 // The task with keys of its document changed, {primary: spearman}; null takes a key out, and other
@@ -167,6 +177,7 @@ struct Example {
   std::variant<LabelledRow, GenerationRow, ChoiceRow> row;
   std::shared_ptr<const std::string> source;  // its file
   int64_t line = 0;                           // in that file
+  int64_t entry = 0;                          // of a JSON list: its number there, from 1; else 0
 
   // The row where it is of that kind, else null.
   template <class OfKind>
@@ -186,7 +197,7 @@ struct Example {
   const std::string* second() const;
   // Of a generation or choice, else "".
   const std::string& group() const;
-  // "data.jsonl:7: ", to open a message with; "row 3: " without a file.
+  // "data.jsonl:7: ", to open a message with, as row_place has it; "row 3: " without a file.
   std::string where() const;
 };
 

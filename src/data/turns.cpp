@@ -106,14 +106,14 @@ class TurnReader {
 
   // OpenAI's weight: 0 or 1, of an assistant's turn.
   bool is_learnt(const Node& node, const std::string& role) const {
-    const bool is_number = node.kind == Node::Kind::kScalar && !node.is_string;
-    if (!is_number || (node.scalar != "0" && node.scalar != "1"))
+    const std::optional<int64_t> weight = node.as_integer();
+    if (weight != 0 && weight != 1)
       fail("weight: expected the number 0 or 1" +
            (node.kind == Node::Kind::kScalar ? ", found " + quote(node.scalar) : ""));
-    if (role != "assistant" && node.scalar == "1")
+    if (role != "assistant" && weight == 1)
       fail("weight: only what the assistant says is learnt, and this turn is the " + role +
            "'s; give it no weight");
-    return role != "assistant" || node.scalar == "1";  // of other turns it says nothing
+    return role != "assistant" || weight == 1;  // of other turns it says nothing
   }
 
   const Node& item_;

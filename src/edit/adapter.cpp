@@ -45,31 +45,27 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
   collect([&] { options.finish(); });
   for (size_t i = 0; edits != nullptr && i < edits->items.size(); ++i) {
     collect([&] {
-      std::unique_ptr<Edit> edit =
-          make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i));
-      const std::string kind = kind_of(*edit);
-      add_part(std::move(edit), kind);
+      add_part(make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i)));
     });
   }
   collect([&] { check_rows(source); });
   collect([&] { check_pooler(source, target.sites.pooler()); });
   if (faults.empty()) collect([&] { check_subspace_column(source); });
+  collect([&] { check_prompt_losses(source); });
   if (!faults.empty()) throw InputError(faults);
 }
 
-Adapter::Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std::string>& kinds,
-                 const EditTarget& target, const std::optional<Task>& task)
+Adapter::Adapter(EditList edits, const EditTarget& target, const std::optional<Task>& task)
     : task_(task) {
-  ensure(edits.size() == kinds.size(), "one kind for each edit");
   const Node defaults;
   Options options(defaults, "head");
   if (task) make_head(options, target.config);
-  for (size_t i = 0; i < edits.size(); ++i) add_part(std::move(edits[i]), kinds[i]);
+  for (std::unique_ptr<Edit>& edit : edits) add_part(std::move(edit));
 }
 
-void Adapter::add_part(std::unique_ptr<Edit> edit, const std::string& kind) {
-  Part& part = parts_.emplace_back(
-      Part{std::to_string(parts_.size()) + "." + kind + "/", std::move(edit), {}});
+void Adapter::add_part(std::unique_ptr<Edit> edit) {
+  std::string path = std::to_string(parts_.size()) + "." + edit->method() + "/";
+  Part& part = parts_.emplace_back(Part{std::move(path), std::move(edit), {}});
   for (const ParamSpec& param : part.spec().params) part.names.push_back(part.path + param.name);
 }
 
@@ -128,7 +124,9 @@ void Adapter::check_pooler(const std::string& source, const Site& pooler) const 
 }
 
 Traits Adapter::traits() const {
-  Traits out;
+  Traits out = {.acts_on = ActsOn::kPrompt,
+                .acts = Acts::kReplacesWeights,
+                .identity_at_init = true};  // of no edit
   for (const Part& part : parts_) out = join(out, part.spec().traits);
   return out;
 }
@@ -147,6 +145,21 @@ void Adapter::check_subspace_column(const std::string& source) const {
   if (!task_ || !task_->subspace_column || traits().subspace) return;
   throw InputError(source + ": task " + quote(task_->name) + " has a column of subspaces, " +
                    quote(*task_->subspace_column) + ", and " + kNoSubspace);
+}
+
+void Adapter::check_prompt_losses(const std::string& source) const {
+  if (!task_ || task_->kind() != TaskKind::kGeneration ||
+      task_->at<Generation>().loss != LossOn::kAll)
+    return;
+  for (const Part& part : parts_) {
+    // What collects states reads them for records alone.
+    if (part.spec().params.empty() || part.spec().traits.reads < Reads::kPrompt) continue;
+    throw InputError(source + ": a gate of edit " + quote(part.path) +
+                     " reads the prompt, whose tokens the task " + quote(task_->name) +
+                     " counts in its loss (loss: all), so that a token would see those that "
+                     "follow it: give the gate pool: causal_mean where it has it, or the task "
+                     "loss: target");
+  }
 }
 
 void Adapter::check_subspaces(const std::vector<Example>& examples) const {
@@ -242,13 +255,21 @@ TensorList Adapter::stored_of(size_t part, const NamedTensors& stored) const {
 AdapterTensors Adapter::derive(const NamedTensors& stored, const Weights& weights,
                                Experts experts) const {
   AdapterTensors out;
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    const TensorList own = stored_of(i, stored);
-    out.parts.push_back(parts_[i].edit->derive(Params(own), weights, experts));
-  }
+  out.parts.resize(parts_.size());
+  const auto derive_parts = [&](bool replace_weights, const Weights& beside) {
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const Edit& edit = *parts_[i].edit;
+      if ((edit.spec().traits.acts == Acts::kReplacesWeights) != replace_weights) continue;
+      const TensorList own = stored_of(i, stored);
+      out.parts[i] = edit.derive(Params(own), beside, experts);
+    }
+  };
+  derive_parts(true, weights);
   if (head_)
     out.head =
         listed(head_names_, stored);  // the head computes in float32 whatever the trunk's dtype
+  // DoRA leaves the bias of its layer unstretched, be it one that another part trains.
+  derive_parts(false, rewrites_trunk() ? rewritten(out, weights) : weights);
   return out;
 }
 
@@ -281,6 +302,14 @@ bool Adapter::Part::acts_at(const Site& site) const {
 bool Adapter::changes(const Site& site) const {
   return std::any_of(parts_.begin(), parts_.end(),
                      [&](const Part& part) { return part.acts_at(site); });
+}
+
+bool Adapter::changes_rows() const {
+  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) {
+    const auto has_rows = [](const Site& site) { return site.kind != SiteKind::kAttention; };
+    return part.spec().traits.acts != Acts::kReplacesWeights &&
+           std::any_of(part.spec().sites.begin(), part.spec().sites.end(), has_rows);
+  });
 }
 
 bool Adapter::rewrites_trunk() const {

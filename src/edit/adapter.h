@@ -1,7 +1,7 @@
 // An adapter: an ordered list of edits and a task head, with their tensors. What is trained, saved,
 // loaded and shipped.
 //
-// Tensors are stored under "<index>.<kind>/<param>" for edits ("0.lora/enc.3.attn.q.lora_a") and
+// Tensors are stored under "<index>.<method>/<param>" for edits ("0.lora/enc.3.attn.q.lora_a") and
 // "head/<param>" for the head.
 #pragma once
 
@@ -44,9 +44,7 @@ class Adapter {
   };
 
   // Of edits that need not be in the registry, in this order, and a head with its default options.
-  // `kinds` names them in paths.
-  Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std::string>& kinds,
-          const EditTarget& target, const std::optional<Task>& task);
+  Adapter(EditList edits, const EditTarget& target, const std::optional<Task>& task);
 
   const std::vector<Part>& parts() const { return parts_; }
   const Head* head() const { return head_.get(); }
@@ -60,6 +58,7 @@ class Adapter {
   TensorList stored_of(size_t part, const NamedTensors& stored) const;
   AdapterTensors derive(const NamedTensors& stored, const Weights& weights,
                         Experts experts = Experts::kMerged) const;
+  Traits traits() const;     // of all edits together
   RowLayout layout() const;  // rows that its edits need beside the tokens
   // Throws InputError for the first text that names a row of a subspace which some edit that acts
   // in one has not, or where there is no such edit.
@@ -67,13 +66,16 @@ class Adapter {
   Weights rewritten(const AdapterTensors& derived,
                     const Weights& weights) const;  // with the edits that rewrite in every step
   bool changes(const Site& site) const;             // some part acts at it
+  // Some part changes what leaves a site, so that its change has a size. A prefix stands beside the
+  // rows, and full fine-tuning and the like change weights.
+  bool changes_rows() const;
   bool rewrites_trunk() const;  // some part replaces the trunk's tensors in every step
 
  private:
-  void add_part(std::unique_ptr<Edit> edit, const std::string& kind);
-  Traits traits() const;  // of all edits together
+  void add_part(std::unique_ptr<Edit> edit);
   void check_rows(const std::string& source) const;
   void check_subspace_column(const std::string& source) const;
+  void check_prompt_losses(const std::string& source) const;
   void check_claims(const std::string& source, const Part& a, const Part& b) const;
   void check_pooler(const std::string& source, const Site& pooler) const;
   void make_head(Options& options, const ModelConfig& config);

@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "base/printable.h"
+#include "base/spelling.h"
+#include "base/version.h"
 #include "model/gguf_model.h"
 #include "tensor/fingerprint.h"
 #include "tensor/safetensors.h"
@@ -68,6 +70,14 @@ std::vector<std::string> differing_tensors(const AdapterHeader& header,
   return differing;
 }
 
+// Tensors that one side has, or both.
+size_t count_tensors(const AdapterHeader& header, const std::map<std::string, std::string>& found) {
+  const auto missing =
+      std::count_if(header.base.begin(), header.base.end(),
+                    [&](const auto& entry) { return !found.contains(entry.first); });
+  return found.size() + static_cast<size_t>(missing);
+}
+
 // What graft 0.1.0 recorded of a GGUF file that a bfloat16 trunk was made of: the tensors after
 // they were rounded.
 std::map<std::string, std::string> rounded_fingerprints(const Model& model) {
@@ -90,9 +100,9 @@ void check_base(const AdapterHeader& header, const Model& model, const std::stri
   if (is_gguf(model.source) && differing_tensors(header, rounded_fingerprints(model)).empty())
     return;
   throw InputError(source + ": trained on another base than " + model.source + ": " +
-                   std::to_string(differing.size()) + " of " + std::to_string(found.size()) +
-                   " tensors differ (" + joined_first(differing, 4) +
-                   "); give the base it was trained on" +
+                   std::to_string(differing.size()) + " of " +
+                   std::to_string(count_tensors(header, found)) + " tensors differ (" +
+                   joined_first(differing, 4) + "); give the base it was trained on" +
                    (header.provenance.model.empty() ? "" : ", " + header.provenance.model));
 }
 
@@ -155,6 +165,25 @@ void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& t
   write_file_atomically(dir / "adapter.json", to_json(json));
 }
 
+namespace {
+
+// Whose adapter lies in a folder that has no adapter.json, as graft import calls it; "" where that
+// is not known.
+std::string other_software(const Path& dir) {
+  std::error_code error;
+  if (std::filesystem::exists(dir / "adapter.json", error)) return "";
+  bool has_config = false, is_adapterhub = false;
+  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("intkey_")) return "pyreft";
+    has_config |= name == "adapter_config.json";
+    is_adapterhub |= name == "pytorch_adapter.bin" || name == "adapter.safetensors";
+  }
+  return !has_config ? "" : is_adapterhub ? "adapterhub" : "peft";
+}
+
+}  // namespace
+
 AdapterHeader read_adapter_header(const Path& dir) {
   const Path file = dir / "adapter.json";
   const Path inner = dir / "adapter" / "adapter.json";
@@ -162,6 +191,11 @@ AdapterHeader read_adapter_header(const Path& dir) {
       !std::filesystem::exists(file, error) && std::filesystem::exists(inner, error)) {
     throw InputError("'" + file.string() + "': no such file; '" + dir.string() +
                      "' is a run: give its adapter, " + inner.parent_path().string());
+  }
+  if (const std::string other = other_software(dir); !other.empty()) {
+    throw InputError("'" + file.string() + "': no such file; '" + dir.string() +
+                     "' holds an adapter of other software: make one of it with graft import " +
+                     option_name("from") + " " + other);
   }
   if (std::error_code error; !std::filesystem::exists(file, error)) {
     throw InputError(
@@ -177,11 +211,7 @@ AdapterHeader parse_adapter_header(std::string_view text, const std::string& sou
   AdapterHeader header;
   options.choice("format", std::nullopt, {kFormat});
   const int64_t version = options.integer("version", std::nullopt, 1, 1'000'000);
-  if (version > kAdapterFormatVersion) {
-    throw InputError(source + ": version " + std::to_string(version) +
-                     " is newer than this graft reads (" + std::to_string(kAdapterFormatVersion) +
-                     "): update graft");
-  }
+  check_version(version, kAdapterFormatVersion, source);
   for (const char* key : {"edits", "head"}) {
     if (const Node* node = options.raw(key)) header.definition[key] = *node;
   }

@@ -64,7 +64,8 @@ class Affine final : public Edit {
     }
   }
 
-  Node describe() const override { return Node::map({{"affine", options_node(options_)}}); }
+  std::string method() const override { return kAffine.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   // A router around the vectors reads the very activation that they scale (MoV).
   Tensor input(const SiteView& view) const override { return view.y; }
@@ -97,29 +98,41 @@ class Affine final : public Edit {
     return change;
   }
 
-  // A linear layer takes both into its rows and bias; behind an activation the layer that reads it
-  // takes them into its columns and bias.
+  bool blends_results() const override { return options_.has_scale; }
+
+  // A linear layer takes both into its rows and bias,
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
     TrunkTensors out;
-    const auto current = [&](const TensorId& id) -> Tensor& {
-      const auto found = out.find(id);
-      return found != out.end() ? found->second : out[id] = weights.base(id).to(at::kFloat);
-    };
-    // In the order in which they act: ffn.act before ffn.down, attn.mid before attn.o.
     for (const Site& site : options_.where.sites) {
-      const bool is_before = site.kind == SiteKind::kActivation;
-      const Place& layer = layer_of(site);
-      const TensorId bias = bias_of(layer);
+      if (site.kind != SiteKind::kLinear) continue;
+      const TensorId weight = weight_of(site), bias = bias_of(site);
       const auto [scale_id, shift_id] = vectors_.at(site);
-      Tensor& weight = current(weight_of(layer));
-      if (is_before && options_.has_shift)
-        current(bias) = current(bias) + at::mv(weight, derived[shift_id]);
       if (options_.has_scale) {
         const Tensor scale = derived[scale_id];
-        weight = weight * scale.unsqueeze(is_before ? 0 : 1);
-        if (!is_before && weights.has(bias)) current(bias) = current(bias) * scale;
+        out[weight] = weights.base(weight).to(at::kFloat) * scale.unsqueeze(1);
+        if (weights.has(bias)) out[bias] = weights.base(bias).to(at::kFloat) * scale;
       }
-      if (!is_before && options_.has_shift) current(bias) = current(bias) + derived[shift_id];
+      if (!options_.has_shift) continue;
+      Tensor& shifted = out[bias];
+      if (!shifted.defined()) shifted = weights.base(bias).to(at::kFloat);
+      shifted = shifted + derived[shift_id];
+    }
+    return out;
+  }
+
+  // and the layer that reads an activation into its columns and bias: W (s x + t) = (W s) x + W t.
+  TrunkTensors rewrite_readers(const Params& derived, const Weights& weights) const override {
+    TrunkTensors out;
+    for (const Site& site : options_.where.sites) {
+      if (site.kind != SiteKind::kActivation) continue;
+      const Place& reader = layer_of(site);
+      const TensorId bias = bias_of(reader);
+      const auto [scale_id, shift_id] = vectors_.at(site);
+      const Tensor weight = weights.base(weight_of(reader)).to(at::kFloat);
+      if (options_.has_scale)
+        out[weight_of(reader)] = weight * derived[scale_id].to(at::kFloat).unsqueeze(0);
+      if (options_.has_shift)
+        out[bias] = weights.base(bias).to(at::kFloat) + at::mv(weight, derived[shift_id]);
     }
     return out;
   }

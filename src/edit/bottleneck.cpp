@@ -138,7 +138,8 @@ class Bottleneck final : public Edit {
     for (const Site& site : options_.where.sites) declare_network(site);
   }
 
-  Node describe() const override { return Node::map({{"bottleneck", options_node(options_)}}); }
+  std::string method() const override { return kBottleneck.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   Tensor input(const SiteView& view) const override {
     if (options_.placement == Placement::kSequential) return view.y;

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "edit/gate.h"
 #include "edit/gate_pooling.h"
+#include "edit/registry.h"
 #include "edit/sequences.h"
 
 namespace graft {
@@ -37,14 +38,14 @@ struct CentralGateOptions {
 
 class CentralGate final : public Combinator {
  public:
-  CentralGate(Options& options, const EditTarget& target, std::vector<Child> list)
-      : Combinator("gate", std::move(list), /*is_list=*/true),
+  CentralGate(Options& options, const EditTarget& target, EditList list)
+      : Combinator(std::move(list), /*is_list=*/true),
         options_(read_options(options,
                               CentralGateOptions{.pooling = GatePooling::defaults(target, true)})),
         keeps_scale_(options_.multiplier == Multiplier::kGateTimesScale) {
     if (children().size() < 2)
       options.fault("", "a central gate shares weights among two edits or more");
-    for (const Child& child : children()) check_sites(options, child);
+    for (const auto& child : children()) check_sites(options, *child);
     const std::vector<Site> sites = children_sites();
     pooling_ =
         GatePooling(options, options_.pooling, target, sites, GatePooling::Kind::kPromptMean);
@@ -62,22 +63,30 @@ class CentralGate final : public Combinator {
       last = layer;
     }
     declare_children();
+    spec_.traits.gives_records = true;
     spec_.traits.reads = std::max(spec_.traits.reads, pooling_.reads());
     spec_.traits.layout.padded_length =
         std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
   }
 
+  std::string method() const override { return kGate.name; }
+  Node describe_options() const override {
+    Node options = Node::map({{"kind", Node::text("central")}});
+    for (auto& [key, value] : options_node(options_).members) options[key] = std::move(value);
+    return options;
+  }
+
   double scale(const Site& site) const override {
-    return keeps_scale_ ? child_at(site).edit->scale(site) : 1.0;
+    return keeps_scale_ ? child_at(site).scale(site) : 1.0;
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, const Context& context) const override {
     const size_t k = index_at(view.site);
     const Tensor shares = shares_of(derived, view, k, context);  // [N, 1]
-    Change out = children()[k].edit->change(derived_of(k, derived), view, input,
-                                            times_rows(weight, spread_to_rows(view, shares)),
-                                            inside(context, k));
+    Change out =
+        children()[k]->change(derived_of(k, derived), view, input,
+                              times_rows(weight, spread_to_rows(view, shares)), inside(context, k));
     out.side = merged_side(gate_record(context, view.site, shares), k, std::move(out.side));
     return out;
   }
@@ -86,7 +95,7 @@ class CentralGate final : public Combinator {
                                    const Weight& weight, const Context& context) const override {
     const size_t k = index_at(view.site);
     const Tensor shares = shares_of(derived, view, k, context);
-    std::optional<PrefixRows> out = children()[k].edit->prefix(
+    std::optional<PrefixRows> out = children()[k]->prefix(
         derived_of(k, derived), view, times_rows(weight, shares), inside(context, k));
     if (out)
       out->side = merged_side(gate_record(context, view.site, shares), k, std::move(out->side));
@@ -97,22 +106,15 @@ class CentralGate final : public Combinator {
     return gates_before(spec_, Combinator::gates());
   }
 
- protected:
-  Node describe_options() const override {
-    Node options = Node::map({{"kind", Node::text("central")}});
-    for (auto& [key, value] : options_node(options_).members) options[key] = std::move(value);
-    return options;
-  }
-
  private:
-  void check_sites(Options& options, const Child& child) {
-    for (const Site& site : child.edit->spec().sites) {
+  void check_sites(Options& options, const Edit& child) {
+    for (const Site& site : child.spec().sites) {
       if (!reads_attention_input(site) ||
-          (site.kind != SiteKind::kAttention && child.kind != "lora")) {
+          (site.kind != SiteKind::kAttention && child.method() != kLora.name)) {
         options.fault("",
                       "a central gate goes around lora at attn.q, attn.k and attn.v, and prefix, "
                       "which read a layer's input; " +
-                          child.kind + " at " + site.name + " does not");
+                          child.method() + " at " + site.name + " does not");
       } else if (!seen_.insert(site.index).second) {
         options.fault("", "two edits of a central gate act at " + site.name + ": put both in one");
       }
@@ -153,7 +155,7 @@ class CentralGate final : public Combinator {
 }  // namespace
 
 std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target,
-                                        std::vector<Child> children) {
+                                        EditList children) {
   return std::make_unique<CentralGate>(options, target, std::move(children));
 }
 

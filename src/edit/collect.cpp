@@ -41,10 +41,12 @@ class Collect final : public Edit {
     spec_.sites = options_.where.sites;
     spec_.traits = {.reads = options_.tokens.parsed.is_all ? Reads::kSequence : Reads::kPrompt,
                     .acts_on = options_.tokens.parsed.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt,
-                    .identity_at_init = true};
+                    .identity_at_init = true,
+                    .gives_records = true};
   }
 
-  Node describe() const override { return Node::map({{"collect", options_node(options_)}}); }
+  std::string method() const override { return kCollect.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   Tensor input(const SiteView& view) const override { return view.y; }
 

@@ -11,8 +11,8 @@ namespace graft {
 
 using at::Tensor;
 
-Combinator::Combinator(std::string kind, std::vector<Child> children, bool is_list)
-    : kind_(std::move(kind)), children_(std::move(children)), is_list_(is_list) {
+Combinator::Combinator(EditList children, bool is_list)
+    : children_(std::move(children)), is_list_(is_list) {
   ensure(!children_.empty(), "a combinator stands around an edit");
   for (size_t k = 0; k < children_.size(); ++k)
     steps_.push_back(is_list_ ? "of." + std::to_string(k) : "of");
@@ -20,8 +20,8 @@ Combinator::Combinator(std::string kind, std::vector<Child> children, bool is_li
 
 std::vector<Site> Combinator::children_sites() const {
   std::map<int64_t, Site> by_index;
-  for (const Child& child : children_) {
-    for (const Site& site : child.edit->spec().sites) by_index.emplace(site.index, site);
+  for (const auto& child : children_) {
+    for (const Site& site : child->spec().sites) by_index.emplace(site.index, site);
   }
   std::vector<Site> sites;
   for (auto& [index, site] : by_index) sites.push_back(std::move(site));
@@ -31,7 +31,7 @@ std::vector<Site> Combinator::children_sites() const {
 void Combinator::declare_children() {
   size_t next_derived = spec_.params.size();
   for (size_t k = 0; k < children_.size(); ++k) {
-    const Edit& child = *children_[k].edit;
+    const Edit& child = *children_[k];
     stored_from_.push_back(spec_.params.size());
     derived_from_.push_back(next_derived);
     next_derived += child.num_derived();
@@ -49,7 +49,7 @@ void Combinator::declare_children() {
 }
 
 size_t Combinator::num_derived() const {
-  return derived_from_.back() + children_.back().edit->num_derived();
+  return derived_from_.back() + children_.back()->num_derived();
 }
 
 SideOutputs Combinator::merged_side(SideOutputs own, size_t index, SideOutputs of_child) const {
@@ -64,11 +64,20 @@ Context Combinator::context_of(size_t index, const Context& context) const {
   return inner;
 }
 
+std::vector<std::string> Combinator::methods() const {
+  std::vector<std::string> out = {method()};
+  for (const auto& child : children_) {
+    for (std::string& inner : child->methods()) out.push_back(std::move(inner));
+  }
+  return out;
+}
+
 Node Combinator::describe() const {
   std::vector<Node> of;
-  for (const Child& child : children_) of.push_back(child.edit->describe());
-  return Node::map({{kind_, describe_options()},
-                    {"of", is_list_ ? Node::list(std::move(of)) : std::move(of.front())}});
+  for (const auto& child : children_) of.push_back(child->describe());
+  Node out = Edit::describe();
+  out["of"] = is_list_ ? Node::list(std::move(of)) : std::move(of.front());
+  return out;
 }
 
 TensorList Combinator::derive_own(const Params& stored, const Weights& weights) const {
@@ -89,14 +98,14 @@ TensorList Combinator::init_own(const Weights& weights, RandomKey key) const {
 TensorList Combinator::init(const Weights& weights, RandomKey key) const {
   TensorList out = init_own(weights, key);
   for (size_t k = 0; k < children_.size(); ++k)
-    out.append(children_[k].edit->init(weights, key.with(step(k))));
+    out.append(children_[k]->init(weights, key.with(step(k))));
   return out;
 }
 
 TensorList Combinator::derive(const Params& stored, const Weights& weights, Experts experts) const {
   TensorList out = derive_own(stored, weights);
   for (size_t k = 0; k < children_.size(); ++k)
-    out.append(children_[k].edit->derive(stored_of(k, stored), weights, experts));
+    out.append(children_[k]->derive(stored_of(k, stored), weights, experts));
   return out;
 }
 
@@ -109,7 +118,7 @@ std::optional<Flattened> Combinator::flattened(const Params& stored) const {
   };
   keep(stored, num_own());
   for (size_t k = 0; k < children_.size(); ++k) {
-    const Edit& child = *children_[k].edit;
+    const Edit& child = *children_[k];
     std::optional<Flattened> inner = child.flattened(stored_of(k, stored));
     if (!inner) {
       keep(stored_of(k, stored), child.spec().params.size());
@@ -126,15 +135,14 @@ TensorList Combinator::averaged(const Params& stored) const {
   TensorList out;
   for (size_t i = 0; i < num_own(); ++i) out.append(stored[param_at(i)]);
   for (size_t k = 0; k < children_.size(); ++k)
-    out.append(children_[k].edit->averaged(stored_of(k, stored)));
+    out.append(children_[k]->averaged(stored_of(k, stored)));
   return out;
 }
 
 std::vector<std::string> Combinator::gates() const {
   std::vector<std::string> out;
   for (size_t k = 0; k < children_.size(); ++k) {
-    for (const std::string& name : children_[k].edit->gates())
-      out.push_back(steps_[k] + "/" + name);
+    for (const std::string& name : children_[k]->gates()) out.push_back(steps_[k] + "/" + name);
   }
   return out;
 }
@@ -146,6 +154,14 @@ int64_t input_width(const Edit& edit, const Site& site) {
   return edit
       .input({site, nothing, {}, x, y, y, [](const Tensor& own, const Tensor&) { return own; }})
       .size(1);
+}
+
+bool reads_layer_input(const Edit& edit, const Site& site) {
+  const Tensor x = at::zeros({0, 1}), y = at::zeros({0, 2});  // told apart by their widths
+  const Pack nothing;
+  return edit.input(
+                 {site, nothing, {}, x, y, y, [](const Tensor& own, const Tensor&) { return own; }})
+             .size(1) == 1;
 }
 
 }  // namespace graft

@@ -10,30 +10,23 @@
 
 namespace graft {
 
-// An edit inside a combinator.
-struct Child {
-  std::string kind;  // "lora"
-  std::unique_ptr<Edit> edit;
-};
-
 class Combinator : public Edit {
  public:
+  std::vector<std::string> methods() const override;
   Node describe() const override;
   TensorList init(const Weights& weights, RandomKey key) const override;
   TensorList derive(const Params& stored, const Weights& weights, Experts experts) const override;
   size_t num_derived() const override;
-  at::Tensor input(const SiteView& view) const override {
-    return child_at(view.site).edit->input(view);
-  }
-  double scale(const Site& site) const override { return child_at(site).edit->scale(site); }
+  at::Tensor input(const SiteView& view) const override { return child_at(view.site).input(view); }
+  double scale(const Site& site) const override { return child_at(site).scale(site); }
   std::optional<Flattened> flattened(const Params& stored) const override;
   TensorList averaged(const Params& stored) const override;
   std::vector<std::string> gates() const override;
 
  protected:
-  // `kind`: its name in YAML. The tensors of a single child have names below "of/", those of a list
-  // below "of.0/", "of.1/", ...
-  Combinator(std::string kind, std::vector<Child> children, bool is_list = false);
+  // The tensors of a single child have names below "of/", those of a list below "of.0/", "of.1/",
+  // ...
+  explicit Combinator(EditList children, bool is_list = false);
 
   // The sites at which some child acts, in order of execution.
   std::vector<Site> children_sites() const;
@@ -49,17 +42,15 @@ class Combinator : public Edit {
   }
   size_t num_own() const { return stored_from_.front(); }
 
-  // What a combinator adds: its options as they stand in YAML, and what it derives from its own
-  // tensors.
-  virtual Node describe_options() const = 0;
+  // What a combinator adds: the tensors of its own, and what it derives from them.
   TensorList init_own(const Weights& weights, RandomKey key) const;
   virtual TensorList derive_own(const Params& stored, const Weights& weights) const;
 
-  const std::vector<Child>& children() const { return children_; }
-  const Child& child() const { return children_.front(); }
+  const EditList& children() const { return children_; }
+  const Edit& child() const { return *children_.front(); }
   // The child that acts at a site of `spec`.
   size_t index_at(const Site& site) const { return children_.size() == 1 ? 0 : child_at_.at(site); }
-  const Child& child_at(const Site& site) const { return children_[index_at(site)]; }
+  const Edit& child_at(const Site& site) const { return *children_[index_at(site)]; }
   // The child's step in names, "of" or "of.1".
   const std::string& step(size_t index) const { return steps_[index]; }
   // Losses and records of the combinator, then those of a child with its step before their names.
@@ -68,8 +59,7 @@ class Combinator : public Edit {
   Context context_of(size_t index, const Context& context) const;
 
  private:
-  std::string kind_;
-  std::vector<Child> children_;
+  EditList children_;
   bool is_list_;
   std::vector<std::string> steps_;
   BySite<size_t> child_at_;                         // of each site of `spec`
@@ -78,5 +68,7 @@ class Combinator : public Edit {
 
 // The width of what the edit reads at one of its sites (Edit::input). Needs no forward pass.
 int64_t input_width(const Edit& edit, const Site& site);
+// Whether it reads what enters the layer of a linear site, and not what leaves it.
+bool reads_layer_input(const Edit& edit, const Site& site);
 
 }  // namespace graft

@@ -83,6 +83,7 @@ std::optional<PrefixRows> Edit::prefix(const Params&, const SiteView&, const Wei
 }
 
 TrunkTensors Edit::rewrite(const Params&, const Weights&) const { return {}; }
+TrunkTensors Edit::rewrite_readers(const Params&, const Weights&) const { return {}; }
 
 std::optional<Flattened> Edit::flattened(const Params&) const { return std::nullopt; }
 

@@ -190,9 +190,14 @@ class Edit {
   // Its tensors, sites and traits. The constructor declares them; they never change afterwards.
   const EditSpec& spec() const { return spec_; }
 
-  // Its options with every default filled in; an edit built from them is equal. The one key is the
-  // method's name: {lora: {rank: 8, ...}}.
-  virtual Node describe() const = 0;
+  // The name of its method (src/edit/registry.h): "lora".
+  virtual std::string method() const = 0;
+  // The same, and those of the edits inside.
+  virtual std::vector<std::string> methods() const { return {method()}; }
+  // Its options with every default filled in.
+  virtual Node describe_options() const = 0;
+  // Its entry in `edits:`, {lora: {rank: 8, ...}}; an edit built from it is equal.
+  virtual Node describe() const { return Node::map({{method(), describe_options()}}); }
 
   // Initial values of all params of `spec`, float32. `key` is that of the edit.
   virtual TensorList init(const Weights& weights, RandomKey key) const;
@@ -220,14 +225,20 @@ class Edit {
   virtual Change blend(const Params& stacked, int64_t experts, const SiteView& view,
                        const at::Tensor& input, const Weight& weight, const Context& context) const;
 
+  // Whether `blend` gives the weighted sum of whole results, sum_e w_e y_e, and not y with the
+  // weighted sum of the changes.
+  virtual bool blends_results() const { return false; }
+
   // Prefix rows at an attention site. Here weight.rows is [N, G], with a row for each sequence of
   // the lane, not for each token: G = 1, or G = 2 for keys and values apart.
   virtual std::optional<PrefixRows> prefix(const Params& derived, const SiteView& view,
                                            const Weight& weight, const Context& context) const;
 
-  // Tensors of the trunk with the edit folded in. Called in every step if traits.acts is
-  // kReplacesWeights, else only when the adapter is merged.
+  // Tensors of the trunk with the edit folded in: what it does to outputs of layers. Called in
+  // every step if traits.acts is kReplacesWeights, else only when the adapter is merged.
   virtual TrunkTensors rewrite(const Params& derived, const Weights& weights) const;
+  // The same for what it does to activations, folded into the layers that read them.
+  virtual TrunkTensors rewrite_readers(const Params& derived, const Weights& weights) const;
 
   // An edit that computes the same without the parts that serve training alone (the network behind
   // a prefix); nothing if there is no such part. float32, detached or not as `stored` is.
@@ -254,6 +265,8 @@ class Edit {
  private:
   size_t num_made_ = 0;
 };
+
+using EditList = std::vector<std::unique_ptr<Edit>>;
 
 // For the table of methods: makes an edit that needs options and target alone.
 template <class T>

@@ -148,15 +148,15 @@ struct GateOptions {
 
 class Gate final : public Combinator {
  public:
-  Gate(Options& options, const EditTarget& target, std::vector<Child> children)
-      : Combinator("gate", std::move(children)), inner_(child().edit->spec()) {
+  Gate(Options& options, const EditTarget& target, EditList children)
+      : Combinator(std::move(children)), inner_(child().spec()) {
     const bool is_prefix =
         std::any_of(inner_.sites.begin(), inner_.sites.end(),
                     [](const Site& site) { return site.kind == SiteKind::kAttention; });
     options_ = read_options(options, GateOptions{.is_prefix = is_prefix,
                                                  .pooling = GatePooling::defaults(target, false)});
     if (!options_.is_prefix && options.has("prefix_logits"))
-      options.fault("prefix_logits", "only for a gate around a prefix, found " + child().kind);
+      options.fault("prefix_logits", "only for a gate around a prefix, found " + child().method());
     if (options_.value) {
       check_fixed(options);
     } else {
@@ -165,14 +165,18 @@ class Gate final : public Combinator {
       declare_gates();
     }
     declare_children();
+    spec_.traits.gives_records = true;
     spec_.traits.reads = std::max(spec_.traits.reads, pooling_.reads());
     spec_.traits.layout.padded_length =
         std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
   }
 
+  std::string method() const override { return kGate.name; }
+  Node describe_options() const override { return options_node(options_); }
+
   // The gate stands in the place of alpha/r; gate_times_scale keeps that as a factor.
   double scale(const Site& site) const override {
-    return options_.multiplier == Multiplier::kGateTimesScale ? child().edit->scale(site) : 1.0;
+    return options_.multiplier == Multiplier::kGateTimesScale ? child().scale(site) : 1.0;
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
@@ -180,8 +184,8 @@ class Gate final : public Combinator {
     const std::optional<double> value = fixed_value(context, view.site);
     const PooledGate gate =
         value ? PooledGate{fixed(*value, view), {}} : row_gate(derived, view, input, context);
-    Change out = child().edit->change(derived_of(0, derived), view, input,
-                                      times(weight, value, gate.by_row), context_of(0, context));
+    Change out = child().change(derived_of(0, derived), view, input,
+                                times(weight, value, gate.by_row), context_of(0, context));
     SideOutputs own = value ? gate_record(context, view.site, gate.by_group)
                             : recorded(derived, view, input, gate.by_group, context);
     out.side = merged_side(std::move(own), 0, std::move(out.side));
@@ -193,7 +197,7 @@ class Gate final : public Combinator {
     const std::optional<double> value = fixed_value(context, view.site);
     const Tensor means =
         value ? fixed(*value, view) : pooled(derived, view, view.x).by_group;  // [N, 1 or 2]
-    std::optional<PrefixRows> out = child().edit->prefix(
+    std::optional<PrefixRows> out = child().prefix(
         derived_of(0, derived), view, times(weight, value, means), context_of(0, context));
     if (!out) return out;
     if (options_.adds_logarithm) add_logarithm(out->rows, means);
@@ -206,9 +210,6 @@ class Gate final : public Combinator {
   std::vector<std::string> gates() const override {
     return gates_before(spec_, Combinator::gates());
   }
-
- protected:
-  Node describe_options() const override { return options_node(options_); }
 
  private:
   static void check_fixed(Options& options) {
@@ -233,12 +234,18 @@ class Gate final : public Combinator {
       return;
     }
     if (options.has("prefix"))
-      options.fault("prefix", "only for a gate around a prefix, found " + child().kind);
+      options.fault("prefix", "only for a gate around a prefix, found " + child().method());
     for (const Site& site : inner_.sites) {
-      if (!options_.is_shared || reads_attention_input(site)) continue;
-      options.fault("share",
-                    "layer: attn.q, attn.k and attn.v read one input and may share a gate; " +
-                        site.name + " does not");
+      if (!options_.is_shared) continue;
+      if (!reads_attention_input(site))
+        options.fault("share",
+                      "layer: attn.q, attn.k and attn.v read one input and may share a gate; " +
+                          site.name + " does not");
+      else if (!reads_layer_input(child(), site))
+        options.fault("share", "layer: " + child().method() +
+                                   " reads what leaves its site, where sites have no input in "
+                                   "common; leave it out");
+      else continue;
       return;
     }
   }
@@ -292,8 +299,7 @@ class Gate final : public Combinator {
     for (const Site& site : inner_.sites) {
       const Place place = options_.is_shared ? attention_of(site) : Place(site);
       if (place != last) {  // a gate that a layer shares is made at its first site
-        const int64_t width =
-            options_.is_prefix ? site.input_width : input_width(*child().edit, site);
+        const int64_t width = options_.is_prefix ? site.input_width : input_width(child(), site);
         const auto [weight, bias] =
             gate_params(place, options_.is_shared ? std::nullopt : std::optional(place),
                         options_.prefix_gates, width);
@@ -334,8 +340,7 @@ class Gate final : public Combinator {
   GatePooling pooling_;
 };
 
-std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target,
-                                std::vector<Child> children) {
+std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, EditList children) {
   if (options.choice("kind", GateKind::kOwn, kGateKinds) == GateKind::kCentral)
     return make_central_gate(options, target, std::move(children));
   if (children.size() > 1)

@@ -60,6 +60,6 @@ std::optional<double> forced_gate(const Context& context, const Site& site);
 
 // One softmax per layer over several edits (src/edit/central_gate.cpp).
 std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target,
-                                        std::vector<Child> children);
+                                        EditList children);
 
 }  // namespace graft

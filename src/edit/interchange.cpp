@@ -96,7 +96,8 @@ class Interchange final : public Edit {
     for (const Site& site : spec_.sites) tensors_[site].basis = declare_derived();
   }
 
-  Node describe() const override { return Node::map({{"interchange", options_node(options_)}}); }
+  std::string method() const override { return kInterchange.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   // P^T [C,R] by site.
   TensorList derive(const Params& stored, const Weights& weights, Experts) const override {

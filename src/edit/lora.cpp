@@ -77,12 +77,11 @@ struct LoraOptions {
 class Lora : public Edit {
  public:
   Lora(Options& options, const EditTarget& target, const LoraOptions& defaults = {})
-      : options_(read_options_at(options, target, defaults)),
-        kind_(options_.is_dora ? "dora" : "lora") {
+      : options_(read_options_at(options, target, defaults)) {
     for (const Site& site : options_.where.sites) {
       if (site.kind != SiteKind::kLinear)
-        options.fault("sites", std::string(kind_) + " acts on linear sites; " + site.name +
-                                   " is a " + kind_name(site.kind) + " site");
+        options.fault("sites", Lora::method() + " acts on linear sites; " + site.name + " is a " +
+                                   kind_name(site.kind) + " site");
     }
     for (const Site& site : options_.where.sites) {
       branches_[site] = {.a = declare(site, "lora_a",
@@ -99,7 +98,8 @@ class Lora : public Edit {
     spec_.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
   }
 
-  Node describe() const override { return Node::map({{kind_, options_node(options_)}}); }
+  std::string method() const override { return (options_.is_dora ? kDora : kLora).name; }
+  Node describe_options() const override { return options_node(options_); }
 
   double scale(const Site&) const override { return branch_scale(); }
 
@@ -172,7 +172,6 @@ class Lora : public Edit {
   }
 
   LoraOptions options_;
-  const char* kind_;
   BySite<Branch> branches_;
 };
 
@@ -214,7 +213,7 @@ class Dora final : public Lora {
       out[b] = (stored[b].to(wide) * (factor * branch_scale()).unsqueeze(1)).to(weights.dtype());
       out[stretch] = factor - 1;
       if (weights.has(bias_of(site)))
-        out[still] = (1 - factor) * weights.base(bias_of(site)).to(wide);
+        out[still] = (1 - factor) * weights.at(bias_of(site)).to(wide);
     }
     return out;
   }
@@ -244,6 +243,10 @@ class Dora final : public Lora {
       const Tensor product = at::mm(derived[b].to(at::kFloat), derived[a].to(at::kFloat));
       const Tensor factor = (derived[lengths_.at(site).stretch] + 1).to(at::kFloat).unsqueeze(1);
       out[weight_of(site)] = weights.base(weight_of(site)).to(at::kFloat) * factor + product;
+      const TensorId bias = bias_of(site);  // what a part before this one has made of it
+      if (weights.has(bias))
+        out[bias] = weights.base(bias).to(at::kFloat) * factor.squeeze(1) +
+                    derived[lengths_.at(site).still].to(at::kFloat);
     }
     return out;
   }

@@ -70,7 +70,8 @@ class Prefix final : public Edit {
     declare_tensors();
   }
 
-  Node describe() const override { return Node::map({{"prefix", options_node(options_)}}); }
+  std::string method() const override { return kPrefix.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   // `keys` and `values` of each site, [P, K, D].
   TensorList derive(const Params& stored, const Weights& weights, Experts) const override {
@@ -108,7 +109,7 @@ class Prefix final : public Edit {
     if (options_.hidden == 0) return std::nullopt;
     PrefixOptions trained_rows = options_;
     trained_rows.hidden = 0;
-    Flattened out{Node::map({{"prefix", options_node(trained_rows)}}), rows_of(stored)};
+    Flattened out{Node::map({{method(), options_node(trained_rows)}}), rows_of(stored)};
     for (Tensor& rows : out.tensors) rows = rows.contiguous();
     return out;
   }

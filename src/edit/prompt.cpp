@@ -48,7 +48,8 @@ class PromptEdit final : public Edit {
   PromptEdit(Options& options, const EditTarget& target)
       : options_(read_options(options, defaults(target))),
         site_(target.sites.word()),
-        vocabulary_(target.config.vocabulary) {
+        vocabulary_(target.config.vocabulary),
+        embedding_scale_(target.config.embedding_scale) {
     prompt_ = declare(site_, "prompt",
                       {.shape = {options_.length, site_.output_width}, .initial = initial_rows()});
     spec_.sites = {site_};
@@ -58,7 +59,8 @@ class PromptEdit final : public Edit {
         .virtual_rows_follow_first = options_.position == PromptPosition::kAfterFirst};
   }
 
-  Node describe() const override { return Node::map({{"prompt", options_node(options_)}}); }
+  std::string method() const override { return kPrompt.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight,
                 const Context&) const override {
@@ -91,19 +93,21 @@ class PromptEdit final : public Edit {
   // normal: N(0, 0.02^2); words: the embeddings of words drawn at random.
   Initial initial_rows() const {
     if (options_.init == PromptInit::kNormal) return normal(0.02);
-    return [length = options_.length, vocabulary = vocabulary_](
+    return [length = options_.length, vocabulary = vocabulary_, scale = embedding_scale_](
                const ParamSpec&, const Weights& weights, RandomKey key) {
       Random random(key);
       std::vector<int64_t> words;
       for (int64_t i = 0; i < length; ++i)
         words.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary))));
-      return weights.base(kWordTable).index_select(0, at::tensor(words, at::kLong)).to(at::kFloat);
+      return weights.base(kWordTable).index_select(0, at::tensor(words, at::kLong)).to(at::kFloat) *
+             scale;
     };
   }
 
   PromptOptions options_;
   Site site_;
   int64_t vocabulary_;
+  double embedding_scale_;  // of words, where the trunk has one
   ParamId prompt_;
 };
 

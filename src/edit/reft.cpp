@@ -118,7 +118,8 @@ class Reft final : public Edit {
     for (const Site& site : spec_.sites) spec_.claims.push_back(options_.tokens.claim(site));
   }
 
-  Node describe() const override { return Node::map({{"reft", options_node(options_)}}); }
+  std::string method() const override { return kReft.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   // Per site and set: A [R,C] and c [R] (the source, minus what is subtracted where the activation
   // lets them be one product), P and its bias where it does not, and B [C,R].
@@ -328,10 +329,10 @@ class Reft final : public Edit {
     }
     const RowDropout mask =
         at_rows(rows_of_lane(view, options_.dropout, context.key.with("reft dropout")), rows);
-    const Tensor delta = at::mm(code, basis.t()).to(h.scalar_type());
+    const Tensor delta = at::mm(code, basis.t());  // wide, as its mask: rounded once, with h
     if (options_.dropout_on == DropoutOn::kChange)
       return {.add = dropout(delta, mask), .rows = rows};
-    const Tensor kept = dropout(at::ones_like(h), mask);  // 0 or 1/(1-p)
+    const Tensor kept = dropout(at::ones_like(delta), mask);  // 0 or 1/(1-p)
     return {.mul = kept, .add = delta * kept, .rows = rows};
   }
 

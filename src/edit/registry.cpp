@@ -40,18 +40,9 @@ const Method& method_at(const std::string& name) {
   return *method;
 }
 
-// The kinds of a described edit and of all that it is put around.
-void collect_kinds(const Node& described, std::vector<std::string>& kinds) {
-  kinds.push_back(described.members.front().first);
-  const Node* of = described.find("of");
-  if (of == nullptr) return;
-  if (of->kind == Node::Kind::kMap) collect_kinds(*of, kinds);
-  for (const Node& item : of->items) collect_kinds(item, kinds);
-}
-
 // What stands below `of`: one edit, or a list of them.
-std::vector<Child> make_children(Options& outer, const Method& combinator, const EditTarget& target,
-                                 const std::string& path) {
+EditList make_children(Options& outer, const Method& combinator, const EditTarget& target,
+                       const std::string& path) {
   const std::string name = combinator.name;
   const Node* of = outer.raw("of");
   if (of == nullptr || (of->kind != Node::Kind::kMap && of->kind != Node::Kind::kList)) {
@@ -61,20 +52,18 @@ std::vector<Child> make_children(Options& outer, const Method& combinator, const
   const bool is_list = of->kind == Node::Kind::kList;
   if (is_list && !combinator.takes_several)
     outer.fault("of", name + " takes one edit, found a list");
-  std::vector<Child> children;
+  EditList children;
   for (size_t i = 0; i < (is_list ? of->items.size() : 1); ++i) {
     const std::string place = path + "/of" + (is_list ? "/" + std::to_string(i) : "");
     std::unique_ptr<Edit> edit =
         make_edit(is_list ? of->items[i] : *of, target, outer.source(), place);
-    std::vector<std::string> kinds;
-    collect_kinds(edit->describe(), kinds);
-    for (const std::string& inner : kinds) {
+    for (const std::string& inner : edit->methods()) {
       const std::optional<std::string> reason = composition_fault(name, inner);
       if (!reason) continue;
-      const std::string what = inner == kinds.front() ? inner : kinds.front() + " of " + inner;
+      const std::string own = edit->method(), what = inner == own ? inner : own + " of " + inner;
       outer.fault("of", name + " does not go around " + what + ": " + *reason);
     }
-    children.push_back({kinds.front(), std::move(edit)});
+    children.push_back(std::move(edit));
   }
   if (children.empty()) outer.fault("of", "expected at least one edit, found an empty list");
   return children;
@@ -91,7 +80,7 @@ std::unique_ptr<Edit> make_one(const Method& method, Options& outer, const EditT
     }
     return method.make(outer.section(method.name), target);
   }
-  std::vector<Child> children = make_children(outer, method, target, path);
+  EditList children = make_children(outer, method, target, path);
   Options& options = outer.section(method.name);
   if (children.empty()) outer.finish();  // throws: there is a fault
   return method.make_around(options, target, std::move(children));
@@ -119,9 +108,7 @@ const Method& method_named(const std::string& name) {
                    "; there are " + joined(known_edits()));
 }
 
-std::string kind_of(const Edit& edit) { return edit.describe().members.front().first; }
-
-const Method& method_of(const Edit& edit) { return method_at(kind_of(edit)); }
+const Method& method_of(const Edit& edit) { return method_at(edit.method()); }
 
 std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target,
                                 const std::string& source, const std::string& path) {

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/options.h"
-#include "edit/combinator.h"
 #include "edit/edit.h"
 #include "edit/nesting.h"
 
@@ -24,7 +23,7 @@ struct Method {
   // Makes a combinator, else null. `children` are the edits below `of`: at least one, each of a
   // kind that the combinator takes.
   std::unique_ptr<Edit> (*make_around)(Options& options, const EditTarget& target,
-                                       std::vector<Child> children) = nullptr;
+                                       EditList children) = nullptr;
   // For a combinator: where an edit says why it may not stand inside.
   const char* Nesting::*refusal = nullptr;
   // Why it cannot be folded into weights; for a method that can be at some sites, why not at the
@@ -50,7 +49,6 @@ std::vector<std::string> known_edits();
 std::vector<std::string> known_combinators();
 // Throws InputError if no method has the name.
 const Method& method_named(const std::string& name);
-std::string kind_of(const Edit& edit);  // the name of its method
 const Method& method_of(const Edit& edit);
 
 // Why `combinator` may not stand around `child`; nothing if it may. Both are names of methods.

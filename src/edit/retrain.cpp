@@ -44,8 +44,8 @@ struct TopLayersOptions {
 
 class Retrain final : public Edit {
  public:
-  Retrain(std::string kind, Node options, std::vector<TensorSlot> slots)
-      : kind_(std::move(kind)), options_(std::move(options)), slots_(std::move(slots)) {
+  Retrain(const Method& method, Node options, std::vector<TensorSlot> slots)
+      : method_(method), options_(std::move(options)), slots_(std::move(slots)) {
     for (const TensorSlot& slot : slots_) {
       params_.push_back(declare({.name = slot.name(),
                                  .shape = slot.shape,
@@ -57,12 +57,13 @@ class Retrain final : public Edit {
     spec_.traits = {.acts = Acts::kReplacesWeights, .identity_at_init = true};
   }
 
-  Node describe() const override { return Node::map({{kind_, options_}}); }
+  std::string method() const override { return method_.name; }
+  Node describe_options() const override { return options_; }
 
   TensorList init(const Weights& weights, RandomKey key) const override {
     for (const TensorSlot& slot : slots_) {
       if (weights.has(slot.id)) continue;
-      throw InputError("the model has no '" + slot.name() + "' to train: set " + kind_ +
+      throw InputError("the model has no '" + slot.name() + "' to train: set " + method() +
                        ".pooler to false and head.pooler to trained");
     }
     return Edit::init(weights, key);
@@ -75,24 +76,24 @@ class Retrain final : public Edit {
   }
 
  private:
-  std::string kind_;
+  const Method& method_;
   Node options_;
   std::vector<TensorSlot> slots_;
   std::vector<ParamId> params_;  // of each
 };
 
-std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const EditTarget& target,
+std::unique_ptr<Edit> make_retrain(const Method& method, Node options, const EditTarget& target,
                                    const std::function<bool(const TensorId&)>& is_trained) {
   std::vector<TensorSlot> slots;
   for (TensorSlot& slot : tensor_slots(target.config)) {
     if (is_trained(slot.id)) slots.push_back(std::move(slot));
   }
-  return std::make_unique<Retrain>(kind, std::move(options), std::move(slots));
+  return std::make_unique<Retrain>(method, std::move(options), std::move(slots));
 }
 
 std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target) {
   const auto own = read_options(options, PoolerOptions{});
-  return make_retrain("full", options_node(own), target, [own](const TensorId& tensor) {
+  return make_retrain(kFull, options_node(own), target, [own](const TensorId& tensor) {
     return own.with_pooler || tensor.place != kPoolerPlace;
   });
 }
@@ -104,7 +105,7 @@ std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
                    [](const TensorSlot& slot) { return is_bias(slot.id); })) {
     options.fault("", target.config.model_type + " models have no biases to train");
   }
-  return make_retrain("bitfit", options_node(own), target, [own](const TensorId& tensor) {
+  return make_retrain(kBitfit, options_node(own), target, [own](const TensorId& tensor) {
     return is_bias(tensor) && (own.with_pooler || tensor.place != kPoolerPlace);
   });
 }
@@ -115,7 +116,7 @@ std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target
   const auto own = read_options(
       options, TopLayersOptions{.layers = layers, .count = std::min<int64_t>(2, layers)});
   const int64_t first = layers - own.count;
-  return make_retrain("top-layers", options_node(own), target, [=](const TensorId& tensor) {
+  return make_retrain(kTopLayers, options_node(own), target, [=](const TensorId& tensor) {
     const Place& place = tensor.place;
     if (place == kPoolerPlace) return own.with_pooler;
     return place.stack == stack && place.layer >= first;

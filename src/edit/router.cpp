@@ -24,6 +24,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "edit/combinator.h"
 #include "edit/initial.h"
 #include "edit/registry.h"
 #include "edit/sequences.h"
@@ -75,24 +76,25 @@ struct RouterOptions {
 
 class Router final : public Combinator {
  public:
-  Router(Options& options, const EditTarget& target, std::vector<Child> children)
-      : Combinator("router", std::move(children)),
+  Router(Options& options, const EditTarget& target, EditList children)
+      : Combinator(std::move(children)),
         options_(read_options(options, RouterOptions{})),
         config_(target.config),
-        inner_(child().edit->spec()),
-        scales_y_(
-            std::any_of(inner_.params.begin(), inner_.params.end(),
-                        [](const ParamSpec& param) { return param.effect == Effect::kScalesY; })) {
+        inner_(child().spec()),
+        blends_results_(child().blends_results()) {
     check(options);
     declare_experts();
   }
+
+  std::string method() const override { return kRouter.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   // Every expert drawn anew. What is not trained is one tensor for all of them.
   TensorList init(const Weights& weights, RandomKey key) const override {
     TensorList out = init_own(weights, key);
     std::vector<TensorList> experts;
     for (int64_t expert = 0; expert < options_.experts; ++expert)
-      experts.push_back(child().edit->init(weights, key.with(static_cast<uint64_t>(expert))));
+      experts.push_back(child().init(weights, key.with(static_cast<uint64_t>(expert))));
     for (size_t i = 0; i < inner_.params.size(); ++i) {
       std::vector<Tensor> each;
       for (const TensorList& own : experts) each.push_back(own[param_at(i)]);
@@ -135,13 +137,13 @@ class Router final : public Combinator {
     }
     Context inner = context_of(0, context);
     inner.keeps_records = false;  // those of the experts would all have one name
-    Change out = child().edit->blend(derived_of(0, derived), options_.experts, view, input,
-                                     {weight.scale, shares.flatten(1)}, inner);
+    Change out = child().blend(derived_of(0, derived), options_.experts, view, input,
+                               {weight.scale, shares.flatten(1)}, inner);
     // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y
     // + g (sum_e q_e y_e - y).
-    if (scales_y_ && outer.defined())
+    if (blends_results_ && outer.defined())
       out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
-    if (scales_y_ && !outer.defined() && weight.scale != 1.0)
+    if (blends_results_ && !outer.defined() && weight.scale != 1.0)
       out.mul = out.mul + (1.0 - weight.scale);
     out.side = merged_side(std::move(own), 0, std::move(out.side));
     return out;
@@ -159,7 +161,6 @@ class Router final : public Combinator {
       out.append(stored[routers_.at(site)].to(weights.wide_dtype()).t().contiguous());
     return out;
   }
-  Node describe_options() const override { return options_node(options_); }
 
  private:
   // R ~ N(0, 0.02^2), one a site, before the child's tensors with the experts in front of every
@@ -183,9 +184,10 @@ class Router final : public Combinator {
       param.shape.insert(param.shape.begin(), options_.experts);
       if (param.use == ParamUse::kOther) param.use = ParamUse::kExpert;
     }
+    spec_.traits.mixes_by_shares = spec_.traits.gives_records = true;
     spec_.traits.embedding = std::max(spec_.traits.embedding, options_.embedding);
     // Shares of equal scales add up to one but for rounding.
-    spec_.traits.identity_at_init = inner_.traits.identity_at_init && !scales_y_;
+    spec_.traits.identity_at_init = inner_.traits.identity_at_init && !blends_results_;
     // The balance of a sequence is over all of its tokens.
     if (options_.balance > 0)
       spec_.traits.reads = std::max(spec_.traits.reads, Reads::kEarlierRows);
@@ -212,21 +214,22 @@ class Router final : public Combinator {
       const bool is_product =  // what enters ffn.down
           site.part == Part::kFfnMid ||
           (site.part == Part::kFfnAct && !config_.stack(site.stack).has_gated_ffn);
-      if (options_.input == RouterInput::kProduct && (!is_product || child().kind != "affine"))
+      if (options_.input == RouterInput::kProduct &&
+          (!is_product || child().method() != kAffine.name))
         options.fault("input",
                       "product is for an affine edit at " +
                           std::string(config_.last().has_gated_ffn ? "ffn.mid" : "ffn.act") +
-                          ", where it reads what enters ffn.down; found " + child().kind + " at " +
-                          site.name);
+                          ", where it reads what enters ffn.down; found " + child().method() +
+                          " at " + site.name);
       if (options_.per_head != PerHead::kYes) continue;
       if (options_.input != RouterInput::kSite || options_.embedding > 0)
         options.fault("per_head",
                       "a head routes on its own slice: expected input: site and no embedding");
-      if (child().kind != "affine" || !is_per_head_site(site))
+      if (child().method() != kAffine.name || !is_per_head_site(site))
         options.fault(
             "per_head",
             "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " +
-                child().kind + " at " + site.name);
+                child().method() + " at " + site.name);
     }
   }
 
@@ -237,7 +240,7 @@ class Router final : public Combinator {
         options_.embedding > 0)
       return 1;
     if (options_.per_head != PerHead::kYes &&
-        !(child().kind == "affine" && is_keys_or_values(site.part)))
+        !(child().method() == kAffine.name && is_keys_or_values(site.part)))
       return 1;
     const StackConfig& stack =
         site.stack == StackId::kNone ? config_.last() : config_.stack(site.stack);
@@ -248,7 +251,7 @@ class Router final : public Combinator {
     if (options_.embedding > 0) return options_.embedding;
     return options_.input == RouterInput::kBlockInput
                ? site.input_width
-               : input_width(*child().edit, site) / groups_of(site);
+               : input_width(child(), site) / groups_of(site);
   }
 
   // router: [E, W] -> [T, G, E]
@@ -344,7 +347,7 @@ class Router final : public Combinator {
   RouterOptions options_;
   ModelConfig config_;
   const EditSpec& inner_;  // of one expert
-  bool scales_y_;          // by its experts
+  bool blends_results_;    // by its experts
   BySite<ParamId> routers_;
 };
 
@@ -356,7 +359,7 @@ const Method kRouter = {
     .options = [] { return option_rows(RouterOptions{}); },
     .nesting = {nullptr, "the mean of routers is not a router of the mean", kChoosesExperts},
     .make_around = [](Options& options, const EditTarget& target,
-                      std::vector<Child> children) -> std::unique_ptr<Edit> {
+                      EditList children) -> std::unique_ptr<Edit> {
       return std::make_unique<Router>(options, target, std::move(children));
     },
     .refusal = &Nesting::no_router,

@@ -14,7 +14,9 @@ using at::Tensor;
 
 namespace {
 
-bool is_counted(const Pack& pack, size_t sequence, int64_t row, RowsCounted counted) {
+bool is_counted(const SiteView& view, size_t sequence, int64_t row, RowsCounted counted) {
+  const Pack& pack = view.pack;
+  if (view.site.part == Part::kPooler) return true;  // one row a text, be it a prompt's
   const int64_t token = pack.token[static_cast<size_t>(row)];
   if (counted == RowsCounted::kPromptTokens)
     return token >= 0 && token < std::max<int64_t>(1, pack.prompts[sequence]);
@@ -31,7 +33,7 @@ Tensor sequence_index(const SiteView& view, RowsCounted counted, std::vector<dou
     int64_t rows = 0;
     const RowRange& own = view.pack.sequences[sequence];
     for (int64_t row = own.begin; row < own.end; ++row) {
-      if (!is_counted(view.pack, sequence, row, counted)) continue;
+      if (!is_counted(view, sequence, row, counted)) continue;
       index[static_cast<size_t>(row - view.lane.first_row)] = n;
       ++rows;
     }
@@ -51,7 +53,7 @@ std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCount
     out.end.push_back(view.pack.sequences[sequence].end - view.lane.first_row);
     for (int64_t row = out.begin.back(); row < out.end.back(); ++row) {
       out.counts[static_cast<size_t>(row)] =
-          is_counted(view.pack, sequence, row + view.lane.first_row, counted);
+          is_counted(view, sequence, row + view.lane.first_row, counted);
     }
   }
   return std::make_shared<const RowGroups>(std::move(out));

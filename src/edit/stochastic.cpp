@@ -12,6 +12,7 @@
 // sum_i softmax(s)_i down_i (the released code's `expert_weight_tune`). Departs: each bank has
 // scores of its own; released LoRA has one vector a layer for both of its banks.
 #include "edit/stochastic.h"
+#include "edit/combinator.h"
 
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
@@ -48,16 +49,16 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kShared =
-    "shared";  // the parts of a mixture's names: shared/<param>, expert.2/<param>
+// The parts of a mixture's names: shared/<param>, expert.2/<param>.
+constexpr const char* kShared = "shared";
 constexpr const char* kExpert = "expert.";
 
 std::string part_of(int64_t expert) { return kExpert + std::to_string(expert); }
 
 class Stochastic final : public Combinator {
  public:
-  Stochastic(Options& options, std::vector<Child> children)
-      : Combinator("stochastic", std::move(children)), inner_(child().edit->spec()) {
+  Stochastic(Options& options, EditList children)
+      : Combinator(std::move(children)), inner_(child().spec()) {
     std::set<std::string> banks;
     const ParamSpec* of_all_sites = nullptr;
     for (const ParamSpec& param : inner_.params) {
@@ -71,7 +72,7 @@ class Stochastic final : public Combinator {
     options_ = read_options(options, defaults);
     if (of_all_sites != nullptr) {
       options.fault("", "an expert belongs to a site, but '" + of_all_sites->name + "' of " +
-                            child().kind + " serves all of its sites");
+                            child().method() + " serves all of its sites");
       return;
     }
     check_share(options, banks);
@@ -84,6 +85,9 @@ class Stochastic final : public Combinator {
     if (is_learned()) declare_scores();
   }
 
+  std::string method() const override { return kStochastic.name; }
+  Node describe_options() const override { return options_node(options_); }
+
   // independent: every expert drawn anew (released code for classification); copies: all equal the
   // first (released code for LoRA, where different routes are all that tells them apart);
   // layer_copies: so do those of all layers, since released code copies one block.
@@ -93,7 +97,7 @@ class Stochastic final : public Combinator {
       const RandomKey own = options_.init == ExpertsInit::kIndependent
                                 ? key.with(static_cast<uint64_t>(expert + 1))
                                 : key.with("copies");
-      TensorList values = child().edit->init(weights, own);
+      TensorList values = child().init(weights, own);
       if (options_.init == ExpertsInit::kLayerCopies) copy_to_layers(values);
       for (size_t i = 0; i < members_.size(); ++i) {
         if (members_[i].is_shared == (expert < 0)) out[stored_as(i, expert)] = values[param_at(i)];
@@ -109,17 +113,17 @@ class Stochastic final : public Combinator {
     TensorList out(num_derived());
     if (experts == Experts::kMerged || is_learned()) {
       const TensorList mean = merged(stored),
-                       derived = child().edit->derive(Params(mean), weights, experts);
+                       derived = child().derive(Params(mean), weights, experts);
       for (size_t i = 0; i < derived.size(); ++i) out[param_at(i)] = derived[param_at(i)];
       return out;
     }
-    ensure(child().edit->num_derived() == members_.size() || has_unnamed_bank_,
+    ensure(child().num_derived() == members_.size() || has_unnamed_bank_,
            "what an expert derives from several banks cannot be drawn bank by bank");
     for (int64_t expert = 0; expert < options_.experts; ++expert) {
       const Params own = stored.through([this, expert](int32_t number) {
         return stored_as(static_cast<size_t>(number), expert).number;
       });
-      const TensorList derived = child().edit->derive(own, weights, experts);
+      const TensorList derived = child().derive(own, weights, experts);
       for (size_t i = 0; i < derived.size(); ++i) {
         if (expert == 0 || !is_shared_member(i))
           out[derived_as(i, expert)] = derived[param_at(i)];  // what is shared: once
@@ -128,14 +132,14 @@ class Stochastic final : public Combinator {
     return out;
   }
   size_t num_derived() const override {
-    return child().edit->num_derived() * static_cast<size_t>(1 + options_.experts);
+    return child().num_derived() * static_cast<size_t>(1 + options_.experts);
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, const Context& context) const override {
     if (draws_by_row(context)) return change_by_row(derived, view, input, weight, context);
-    Change out = child().edit->change(one_edit(derived, view.site, context), view, input, weight,
-                                      context_of(0, context));
+    Change out = child().change(one_edit(derived, view.site, context), view, input, weight,
+                                context_of(0, context));
     out.side = merged_side(noted(view.site, context), 0, std::move(out.side));
     return out;
   }
@@ -147,27 +151,26 @@ class Stochastic final : public Combinator {
           "routes of their own for texts or tokens cannot choose among prefixes, which stand "
           "before all texts of a pass alike: give " +
           option_name("route_unit") + " all");
-    std::optional<PrefixRows> out = child().edit->prefix(one_edit(derived, view.site, context),
-                                                         view, weight, context_of(0, context));
+    std::optional<PrefixRows> out =
+        child().prefix(one_edit(derived, view.site, context), view, weight, context_of(0, context));
     if (out) out->side = merged_side(noted(view.site, context), 0, std::move(out->side));
     return out;
   }
 
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
-    bool has_mean = false;
-    for (size_t i = 0; i < members_.size(); ++i) has_mean |= derived.has(param_at(i));
-    ensure(has_mean, "only the mean of the experts can be folded");
-    return child().edit->rewrite(derived, weights);
+    check_is_mean(derived);
+    return child().rewrite(derived, weights);
+  }
+  TrunkTensors rewrite_readers(const Params& derived, const Weights& weights) const override {
+    check_is_mean(derived);
+    return child().rewrite_readers(derived, weights);
   }
 
   std::optional<Flattened> flattened(const Params&) const override { return std::nullopt; }
   TensorList averaged(const Params& stored) const override {
     const TensorList mean = merged(stored);
-    return child().edit->averaged(Params(mean));
+    return child().averaged(Params(mean));
   }
-
- protected:
-  Node describe_options() const override { return options_node(options_); }
 
  private:
   struct Member {
@@ -179,6 +182,12 @@ class Stochastic final : public Combinator {
 
   bool is_learned() const { return options_.scores == Scores::kLearned; }
 
+  void check_is_mean(const Params& derived) const {
+    bool has_mean = false;
+    for (size_t i = 0; i < members_.size(); ++i) has_mean |= derived.has(param_at(i));
+    ensure(has_mean, "only the mean of the experts can be folded");
+  }
+
   // Its site, or its layer under the name of what leaves the block. What is in no layer is alone.
   std::string drawing_place(Place at) const {
     if (options_.couple == Couple::kLayer && at.layer >= 0) at.part = Part::kOut;
@@ -189,7 +198,7 @@ class Stochastic final : public Combinator {
     for (const std::string& bank : options_.share) {
       if (banks.contains(bank)) continue;
       const std::vector<std::string> known(banks.begin(), banks.end());
-      options.fault("share", child().kind + " has no bank " + quote(bank) +
+      options.fault("share", child().method() + " has no bank " + quote(bank) +
                                  (banks.empty() ? ": all of its tensors are exchanged together"
                                                 : ": expected " + joined(known, "or")));
     }
@@ -199,7 +208,7 @@ class Stochastic final : public Combinator {
         });
     if (!is_choice)
       options.fault("share",
-                    "every bank of " + child().kind + " is shared: nothing is left to choose");
+                    "every bank of " + child().method() + " is shared: nothing is left to choose");
     if (options_.second_pass == SecondPass::kOther && options_.experts < 2)
       options.fault("second_pass", "other needs at least two experts");
     if (options_.second_pass == SecondPass::kOther && is_learned())
@@ -249,12 +258,13 @@ class Stochastic final : public Combinator {
     }
   }
 
-  // A tensor of a later layer starts as that of the first layer in which it has the same name.
+  // A tensor of a later layer starts as that of the first layer in which it has the same name, but
+  // for those that are made of their own layer (DoRA's magnitudes).
   void copy_to_layers(TensorList& values) const {
     std::map<std::tuple<StackId, Part, std::string>, size_t> firsts;
     for (size_t i = 0; i < inner_.params.size(); ++i) {
       const ParamSpec& param = inner_.params[i];
-      if (!param.site || param.site->layer < 0) continue;
+      if (!param.site || param.site->layer < 0 || !param.initial) continue;
       std::string tensor = param.name;
       const std::string site = to_name(*param.site);
       tensor.erase(tensor.find(site), site.size());
@@ -282,7 +292,7 @@ class Stochastic final : public Combinator {
   // and derived, behind the mean.
   ParamId derived_as(size_t index, int64_t expert) const {
     const int64_t block = is_shared_member(index) ? 1 : 1 + expert;
-    return {static_cast<int32_t>(block * static_cast<int64_t>(child().edit->num_derived())) +
+    return {static_cast<int32_t>(block * static_cast<int64_t>(child().num_derived())) +
             static_cast<int32_t>(index)};
   }
 
@@ -392,7 +402,7 @@ class Stochastic final : public Combinator {
                           is_shared_member(index) ? 0 : members.at(static_cast<size_t>(bank)))
             .number;
       });
-      Change change = child().edit->change(own, view, input, weight, context_of(0, context));
+      Change change = child().change(own, view, input, weight, context_of(0, context));
       const Tensor changed = apply_change(view.y, change);
       // All experts record by the same names.
       if (&members == &rows_of.begin()->first) side = merged_side({}, 0, std::move(change.side));
@@ -420,7 +430,7 @@ const Method kStochastic = {
     .options = [] { return option_rows(StochasticOptions{}); },
     .nesting = {nullptr, kChoosesExperts, kChoosesExperts},
     .make_around = [](Options& options, const EditTarget&,
-                      std::vector<Child> children) -> std::unique_ptr<Edit> {
+                      EditList children) -> std::unique_ptr<Edit> {
       return std::make_unique<Stochastic>(options, std::move(children));
     },
     .refusal = &Nesting::no_stochastic};

@@ -31,6 +31,8 @@ Traits join(const Traits& a, const Traits& b) {
           .acts = std::max(a.acts, b.acts),
           .identity_at_init = a.identity_at_init && b.identity_at_init,
           .is_stochastic = a.is_stochastic || b.is_stochastic,
+          .mixes_by_shares = a.mixes_by_shares || b.mixes_by_shares,
+          .gives_records = a.gives_records || b.gives_records,
           .layout = join(a.layout, b.layout),
           .embedding = std::max(a.embedding, b.embedding),
           .subspace = common_rows(a.subspace, b.subspace)};

@@ -38,6 +38,10 @@ struct Traits {
   bool identity_at_init = false;
   // It has experts, and a route chooses among them. In training the others get no gradient.
   bool is_stochastic = false;
+  // It mixes experts by shares, of which a pass may draw one instead (Context::draws_shares).
+  bool mixes_by_shares = false;
+  // Where records are wanted it gives some of every text (Context::keeps_records).
+  bool gives_records = false;
   // The rows that it needs beside the tokens: those of a prompt, or padding as in released code.
   RowLayout layout = {};
   // How many numbers it reads of each text beside its tokens (Sequence::embedding); 0: none.

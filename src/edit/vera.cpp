@@ -61,7 +61,8 @@ class Vera final : public Edit {
     for (const Site& site : spec_.sites) declare_vectors(site);
   }
 
-  Node describe() const override { return Node::map({{"vera", options_node(options_)}}); }
+  std::string method() const override { return kVera.name; }
+  Node describe_options() const override { return options_node(options_); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, const Context& context) const override {

@@ -21,6 +21,11 @@ void check_task(const Task& task, const ModelConfig& config) {
                      "writes no text; take the "
                      "folder of a language model");
   }
+  if (task.kind() == TaskKind::kGeneration && task.at<Generation>().loss == LossOn::kAll &&
+      config.has_encoder())
+    throw InputError(about +
+                     "predicts no tokens of its prompts, which its encoder reads whole: leave "
+                     "loss: all out of the task");
 }
 
 Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text,

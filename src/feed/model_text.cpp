@@ -21,13 +21,9 @@ Node member_of(const Path& file, const char* key) {
 }
 
 int64_t id_of(const Node& node, const Path& file) {
-  try {
-    return std::stoll(node.scalar);
-  } catch (const std::exception&) {
-    throw InputError(file.string() +
-                     ": eos_token_id: expected a token id or a list of them, found " +
-                     quote(node.scalar));
-  }
+  if (const std::optional<int64_t> id = node.as_integer(); id && *id >= 0) return *id;
+  throw InputError(file.string() + ": eos_token_id: expected a token id or a list of them, found " +
+                   quote(node.scalar));
 }
 
 std::vector<int64_t> end_ids_of(const Path& dir) {

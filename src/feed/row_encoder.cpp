@@ -12,6 +12,8 @@ namespace {
 
 using Ids = std::vector<int64_t>;
 
+constexpr const char* kShorten = "shorten the row";
+
 bool has_beyond(const Ids& values, int64_t bound) {
   return std::any_of(values.begin(), values.end(),
                      [bound](int64_t value) { return value >= bound; });
@@ -88,6 +90,19 @@ void RowEncoder::set_text(const Prompted& prompted, LossOn loss) {
   const bool ends_targets = !is_encoder_decoder_ && chat_ == nullptr &&
                             (task_.kind() == TaskKind::kChoice || targets_ == TargetUse::kFollow);
   if (ends_prompt_ || ends_targets) text_.end_id();  // refused now, not by the first row
+}
+
+bool RowEncoder::serves_longer_rows() const {
+  return max_length_ < positions_for_tokens(config_, {});
+}
+
+std::string RowEncoder::limit_text() const {
+  return std::to_string(max_length_) +
+         (serves_longer_rows() ? "" : ", the most that the model serves");
+}
+
+std::string RowEncoder::way_out(const std::string& other) const {
+  return serves_longer_rows() ? "raise it, or " + other : other;
 }
 
 int64_t RowEncoder::excess(size_t length) const {
@@ -175,7 +190,7 @@ Sequence RowEncoder::chat(const std::vector<Turn>& turns, bool asks, CutRow& cut
     if (beyond == 0) return sequence;
     throw InputError("the last question and what must stay beside it take " +
                      std::to_string(sequence.ids.size()) + " tokens, and max_length is " +
-                     std::to_string(max_length_) + "; raise it, or shorten the question");
+                     limit_text() + "; " + way_out("shorten the question"));
   }
   std::vector<bool> is_target = std::move(found.tokens.is_target);
   cut.tokens += beyond;
@@ -277,10 +292,10 @@ Sequence RowEncoder::following(PromptTokens prompt, const Ids* target, CutRow& c
   if (target == nullptr) return sequence;
   const size_t prompt_length = sequence.ids.size();
   if (of_target >= static_cast<int64_t>(target_length)) {
-    throw InputError("cut to max_length " + std::to_string(max_length_) +
-                     ", the row keeps no token of its target behind the " +
-                     std::to_string(prompt_length) + " of its prompt; raise it" +
-                     (chat_ == nullptr ? ", or set truncation_side: left in the task" : ""));
+    throw InputError(
+        "cut to max_length " + limit_text() + ", the row keeps no token of its target behind the " +
+        std::to_string(prompt_length) + " of its prompt; " +
+        way_out(chat_ == nullptr ? "set truncation_side: left in the task" : kShorten));
   }
   sequence.ids.insert(sequence.ids.end(), target->begin(), target->end() - of_target);
   std::vector<bool> is_target(sequence.ids.size(), true);
@@ -304,9 +319,9 @@ void RowEncoder::make_room(PromptTokens& prompt, std::vector<Ids>& options, CutR
   if (beyond == of_prompt) return;
   const int64_t room = max_length_ - std::ssize(prompt.ids);
   if (room < 1) {
-    throw InputError("cut to max_length " + std::to_string(max_length_) +
+    throw InputError("cut to max_length " + limit_text() +
                      ", the row keeps no token of its options behind the " +
-                     std::to_string(prompt.ids.size()) + " of its prompt; raise it");
+                     std::to_string(prompt.ids.size()) + " of its prompt; " + way_out(kShorten));
   }
   for (Ids& option : options) {
     const int64_t more = std::max<int64_t>(0, std::ssize(option) - room);
@@ -319,8 +334,8 @@ void RowEncoder::make_room(PromptTokens& prompt, std::vector<Ids>& options, CutR
 void RowEncoder::shorten(PromptTokens& prompt, int64_t tokens) const {
   if (chat_ != nullptr || tokens >= static_cast<int64_t>(prompt.length())) {
     throw InputError("the prompt has " + std::to_string(prompt.ids.size()) +
-                     " tokens and cannot be cut to max_length " + std::to_string(max_length_) +
-                     "; raise it");
+                     " tokens and cannot be cut to max_length " + limit_text() + "; " +
+                     way_out(kShorten));
   }
   const auto count = static_cast<size_t>(tokens);
   if (task_.truncation_side == TruncationSide::kLeft)
@@ -331,20 +346,20 @@ void RowEncoder::shorten(PromptTokens& prompt, int64_t tokens) const {
 
 void RowEncoder::check_targets(const Sequence& sequence) const {
   if (num_targets(sequence) > 0) return;
-  throw InputError("cut to max_length " + std::to_string(max_length_) +
-                   ", the row keeps no token that the loss counts; raise it");
+  throw InputError("cut to max_length " + limit_text() +
+                   ", the row keeps no token that the loss counts; " + way_out(kShorten));
 }
 
 void RowEncoder::check_ids(Sequence& sequence) const {
   if (has_beyond(sequence.ids, config_.vocabulary) ||
       has_beyond(sequence.target_ids(), config_.vocabulary)) {
-    throw InputError("the tokenizer gives ids beyond the model's vocabulary of " +
+    throw InputError(text_.source + ": the tokenizer gives ids beyond the model's vocabulary of " +
                      std::to_string(config_.vocabulary) + ": the two do not belong together");
   }
   if (config_.type_vocabulary == 0)
     sequence.type_ids.clear();  // a model without segments reads a pair as one text
   if (has_beyond(sequence.type_ids, config_.type_vocabulary)) {
-    throw InputError("the tokenizer gives segment types beyond the model's " +
+    throw InputError(text_.source + ": the tokenizer gives segment types beyond the model's " +
                      std::to_string(config_.type_vocabulary) + ": the two do not belong together");
   }
 }

@@ -58,6 +58,10 @@ class RowEncoder {
   void check_targets(const Sequence& sequence) const;
   void check_ids(Sequence& sequence) const;
   int64_t excess(size_t length) const;  // tokens beyond max_length
+  // For messages about a row that is too long: max_length, and what can be done.
+  bool serves_longer_rows() const;
+  std::string limit_text() const;
+  std::string way_out(const std::string& other) const;
   // An option or target of an encoder-decoder, cut to its own limit, or to max_length where `cuts`.
   std::vector<int64_t> written(const std::string& text, bool cuts, CutRow& cut) const;
   // Takes the end of a decoder's target that has a limit of its own.

@@ -67,9 +67,8 @@ Sequence RowEncoder::masked(const Example& example, CutRow& cut) const {
   };
   while (token < std::ssize(encoding.ids) && !is_at_place(static_cast<size_t>(token))) ++token;
   if (token == std::ssize(encoding.ids))
-    throw InputError("the row loses its mask when cut to max_length " +
-                     std::to_string(max_length_) +
-                     "; raise it, or cut at the other side (truncation_side in the task)");
+    throw InputError("the row loses its mask when cut to max_length " + limit_text() + "; " +
+                     way_out("cut at the other side (truncation_side in the task)"));
   return {.ids = std::move(encoding.ids),
           .type_ids = std::move(encoding.type_ids),
           .asked = Mask{token, words_}};

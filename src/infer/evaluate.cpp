@@ -7,6 +7,7 @@
 #include "base/timer.h"
 #include "base/wording.h"
 #include "data/text_score.h"
+#include "infer/text_losses.h"
 
 namespace graft {
 
@@ -26,6 +27,10 @@ Evaluation evaluate_texts(const Model& model, const BoundAdapter& bound, const T
                           const EvalData& data, const ModelText& text,
                           const EvaluateOptions& options) {
   const Timer timer;
+  if (data.prompts) {  // told before the losses of all rows are computed
+    check_generation(options.generate, model.config);
+    check_prompts(model.config, bound.adapter().layout(), *data.prompts, options.generate);
+  }
   TextLosses losses = text_losses(model, bound, data.rows, options.predict);
   Evaluation out;
   out.loss = losses.mean;

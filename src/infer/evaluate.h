@@ -57,7 +57,9 @@ struct Evaluation {
   std::optional<std::string> only_answer = {};
 };
 
-// Nothing is differentiated. Requires: what score_predictions, choose and generate require.
+// Nothing is differentiated. Requires: what score_predictions, choose and generate require. Throws
+// InputError, before anything is computed, for a prompt that leaves no room for its text
+// (check_prompts).
 Evaluation evaluate(const Model& model, const BoundAdapter& bound, const Task& task,
                     const EvalData& data, const ModelText& text,
                     const EvaluateOptions& options = {});

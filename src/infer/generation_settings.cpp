@@ -38,13 +38,10 @@ OptionForm words_form(const char* key, std::vector<std::vector<int64_t>>& words)
           .write = write};
 }
 
-bool is_above(const Node* number, double bound) {
-  return number != nullptr && std::stod(number->scalar) > bound;
-}
-
-const Node* find_in(const Node& own, const Node& model, const char* key) {
-  const Node* node = own.find(key);
-  return node != nullptr ? node : model.find(key);
+// The user's, else the model's, else 0.
+double number_in(const Node& own, const Node& model, const char* key) {
+  const std::optional<double> number = own.find_number(key);
+  return number ? *number : model.find_number(key).value_or(0);
 }
 
 void drop(Node& settings, const std::vector<std::string>& keys) {
@@ -62,12 +59,12 @@ Node that_count(const Node& own, Node model) {
     drop(model, {"max_new_tokens", "max_total_tokens"});
   if (own.find("min_new_tokens") != nullptr || own.find("min_total_tokens") != nullptr)
     drop(model, {"min_new_tokens", "min_total_tokens"});
-  const Node *most = own.find("max_new_tokens"), *least = model.find("min_new_tokens");
-  if (most != nullptr && least != nullptr && is_above(least, std::stod(most->scalar)) &&
-      std::stod(most->scalar) > 0)
-    model["min_new_tokens"] = *most;  // no end at all, which is what a longer one says, too
-  if (!is_above(find_in(own, model, "temperature"), 0)) drop(model, {"top_k", "top_p"});
-  if (!is_above(find_in(own, model, "beams"), 1)) drop(model, {"length_penalty", "early_stopping"});
+  const std::optional<int64_t> most = own.find_integer("max_new_tokens"),
+                               least = model.find_integer("min_new_tokens");
+  // No end at all, which is what a longer one says, too.
+  if (most && least && *least > *most && *most > 0) model["min_new_tokens"] = Node::integer(*most);
+  if (number_in(own, model, "temperature") <= 0) drop(model, {"top_k", "top_p"});
+  if (number_in(own, model, "beams") <= 1) drop(model, {"length_penalty", "early_stopping"});
   return model;
 }
 
@@ -138,19 +135,20 @@ Node unusual_generation(const GenerateOptions& options) {
   return out;
 }
 
-JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source) {
-  const auto read = [&](const Node& settings) {
-    Options options(settings, source);
+JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source,
+                                 const std::string& model_source) {
+  const auto read = [](const Node& settings, const std::string& whose) {
+    Options options(settings, whose);
     const GenerateOptions values = read_generation(options);
     options.finish();
     return values;
   };
   Node joined = own.kind == Node::Kind::kMap ? own : Node::map();
-  read(joined);  // what is none of a setting's values is told before values are compared
+  read(joined, source);  // what is none of a setting's values is told before values are compared
   JoinedGeneration out;
   out.from_model = that_count(joined, model.kind == Node::Kind::kMap ? model : Node::map());
   for (const auto& [key, value] : out.from_model.members) joined[key] = value;
-  out.options = read(joined);
+  out.options = read(joined, model_source.empty() ? source : model_source + " and " + source);
   return out;
 }
 

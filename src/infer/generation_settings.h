@@ -34,7 +34,9 @@ struct JoinedGeneration {
 
 // The user's settings over the model's. As in transformers' generate(): a length in new tokens
 // counts instead of one in all tokens, what is of random choices counts only where a token is
-// drawn, what is of beam search only where there are beams. `source` opens messages about `own`.
-JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source);
+// drawn, what is of beam search only where there are beams. `source` opens messages about `own`,
+// with `model_source` before it where both are read together.
+JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source,
+                                 const std::string& model_source);
 
 }  // namespace graft

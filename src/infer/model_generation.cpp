@@ -111,12 +111,8 @@ const std::string* usual_value(const std::string& key) {
 bool is_value(const Node& node, const std::string& text) {
   if (node.kind != Node::Kind::kScalar || text.empty()) return false;
   if (node.scalar == text) return true;
-  try {
-    size_t used = 0;
-    return std::stod(node.scalar, &used) == std::stod(text) && used == node.scalar.size();
-  } catch (const std::exception&) {
-    return false;
-  }
+  const std::optional<double> number = node.as_number();
+  return number && number == Node::plain(text).as_number();
 }
 
 void refuse_setting(Options& options, const std::string& key, const Node& found) {
@@ -292,8 +288,8 @@ ModelGeneration read_model_generation(const Path& model, const ModelConfig& conf
   const Node config_json = read_map(config_file), in_config = settings_in(config_json);
   if (!fs::exists(own)) return translate(in_config, config_file.string(), config);
   const Node json = read_map(own);
-  const Node* derived = json.find("_from_model_config");
-  if (derived != nullptr && is_value(*derived, "true") && has_settings(in_config, config_json))
+  const bool is_derived = json.find_bool("_from_model_config").value_or(false);
+  if (is_derived && has_settings(in_config, config_json))
     return translate(in_config, config_file.string(), config);
   return translate(json, own.string(), config);
 }

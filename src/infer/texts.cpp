@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/timer.h"
-#include "feed/dataset.h"
 
 namespace graft {
 
@@ -125,6 +124,12 @@ int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout,
   for (const Sequence& prompt : prompts)
     least = std::min(least, Decoding::room_behind(config, layout, prompt));
   return least;
+}
+
+void check_prompts(const ModelConfig& config, const RowLayout& layout, const Dataset& prompts,
+                   const GenerateOptions& options) {
+  for (size_t i = 0; i < prompts.sequences.size(); ++i)
+    check_prompt(config, layout, prompts.sequences[i], options, prompts.examples[i].where());
 }
 
 Written write_texts(const Model& model, const LaneAdapter& lane,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "feed/dataset.h"
 #include "feed/model_text.h"
 #include "infer/generate.h"
 
@@ -13,6 +14,11 @@ namespace graft {
 // How many new tokens fit after the longest prompt into the model's positions. May be none.
 int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout,
                        const std::vector<Sequence>& prompts);
+
+// Throws InputError where one of `prompts` leaves no room for its text (check_prompt), opening with
+// its row's file and line.
+void check_prompts(const ModelConfig& config, const RowLayout& layout, const Dataset& prompts,
+                   const GenerateOptions& options);
 
 struct WriteOptions {
   // If sampling.end_ids is empty, those of the model are used. further_end_ids are used in

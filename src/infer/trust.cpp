@@ -36,12 +36,16 @@ Trust trust_of(const Dataset& data, const Tensor& logits, const BinningOptions& 
 Node to_node(const Trust& trust) {
   const Calibration& calibration = trust.calibration;
   std::vector<Node> bins, points;
-  for (const ReliabilityBin& bin : calibration.bins)
+  for (const ReliabilityBin& bin : calibration.bins) {
+    const auto mean = [&](double value) {
+      return bin.rows > 0 ? Node::number(value) : Node::null();
+    };
     bins.push_back(Node::map({{"low", Node::number(bin.low)},
                               {"high", Node::number(bin.high)},
                               {"rows", Node::integer(bin.rows)},
-                              {"confidence", Node::number(bin.confidence)},
-                              {"accuracy", Node::number(bin.accuracy)}}));
+                              {"confidence", mean(bin.confidence)},
+                              {"accuracy", mean(bin.accuracy)}}));
+  }
   for (const CoveragePoint& point : trust.selective.points)
     points.push_back(Node::map({{"coverage", Node::number(point.coverage)},
                                 {"rows", Node::integer(point.rows)},

@@ -17,7 +17,7 @@ constexpr const char* kName =
     "graft";  // of the adapter, which AdapterHub puts into every tensor's name
 
 // Why AdapterHub has no form for an edit.
-const std::map<std::string, std::string>& reasons() {
+const std::map<std::string, std::string>& hub_reasons() {
   static const std::map<std::string, std::string> kReasons = {
       {"stochastic",
        "AdapterHub has no stochastic mixtures: make it one adapter first with graft average"},
@@ -86,7 +86,7 @@ void HubWriter::fault(const std::string& path, const std::string& why) {
 
 void HubWriter::add(const Adapter::Part& part) {
   const Node described = part.edit->describe();
-  Part out{kind_of(*part.edit), part.path, part.path, {}, {}, part.spec().sites};
+  Part out{part.edit->method(), part.path, part.path, {}, {}, part.spec().sites};
   if (out.kind == "gate") {
     out.gate_options = *described.find("gate");
     const Node* inner = described.find("of");
@@ -99,7 +99,7 @@ void HubWriter::add(const Adapter::Part& part) {
   } else {
     out.options = *described.find(out.kind);
   }
-  if (const auto reason = reasons().find(out.kind); reason != reasons().end())
+  if (const auto reason = hub_reasons().find(out.kind); reason != hub_reasons().end())
     return fault(part.path, reason->second);
   static const std::set<std::string> kKnown = {"bottleneck", "lora", "affine", "prefix", "reft"};
   if (!kKnown.contains(out.kind))
@@ -111,17 +111,18 @@ std::string HubWriter::gate_fault(const Part& part) {
   const Node& gate = part.gate_options;
   if (part.kind != "bottleneck" && part.kind != "lora" && part.kind != "prefix")
     return "AdapterHub has no gate around " + part.kind;
-  if (word(gate, "value") != "learned") return "AdapterHub has no gates of a fixed value";
-  if (word(gate, "pool") != "mean")
+  if (word_in(gate, "value") != "learned") return "AdapterHub has no gates of a fixed value";
+  if (word_in(gate, "pool") != "mean")
     return "AdapterHub's gates average over the rows of a text: expected pool mean, found " +
-           word(gate, "pool");
+           word_in(gate, "pool");
   if (part.kind == "prefix")
-    return word(gate, "prefix_logits") == "off" ? ""
-                                                : "AdapterHub scales a prefix and leaves its "
-                                                  "logits alone: expected prefix_logits off";
-  if (word(gate, "share") != "separate")
-    return "AdapterHub has a gate a module: expected share separate, found " + word(gate, "share");
-  if (part.kind == "lora" && word(gate, "multiplier") != "gate")
+    return word_in(gate, "prefix_logits") == "off" ? ""
+                                                   : "AdapterHub scales a prefix and leaves its "
+                                                     "logits alone: expected prefix_logits off";
+  if (word_in(gate, "share") != "separate")
+    return "AdapterHub has a gate a module: expected share separate, found " +
+           word_in(gate, "share");
+  if (part.kind == "lora" && word_in(gate, "multiplier") != "gate")
     return "AdapterHub's gate takes the place of alpha/r: expected multiplier gate";
   return "";
 }

@@ -2,6 +2,7 @@
 // ReFT.
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "base/spelling.h"
@@ -17,21 +18,21 @@ namespace {
 using at::Tensor;
 
 // What AdapterHub writes of each method when nothing is chosen.
-constexpr const char* kBottleneckFields =
+constexpr const char* kHubBottleneckFields =
     R"({"adapter_residual_before_ln": false, "cross_adapter": false, "dropout": 0.0, "factorized_phm_W": true,
   "factorized_phm_rule": false, "hypercomplex_nonlinearity": "glorot-uniform", "init_weights": "bert", "init_weights_seed": null, "inv_adapter": null,
   "inv_adapter_reduction_factor": null, "is_parallel": false, "learn_phm": true, "leave_out": [], "ln_after": false, "ln_before": false,
   "mh_adapter": false, "non_linearity": "relu", "original_ln_after": true, "original_ln_before": false, "output_adapter": false, "phm_bias": true,
   "phm_c_init": "normal", "phm_dim": 4, "phm_init_range": 0.0001, "phm_layer": false, "phm_rank": 1, "reduction_factor": 16,
   "residual_before_ln": true, "scaling": 1.0, "shared_W_phm": false, "shared_phm_rule": true, "stochastic_depth": 0.0, "use_gating": false})";
-constexpr const char* kLoraFields =
+constexpr const char* kHubLoraFields =
     R"({"alpha": 8, "architecture": "lora", "attn_matrices": [], "composition_mode": "add", "dropout": 0.0, "dtype": null,
   "init_weights": "lora", "init_weights_seed": null, "intermediate_lora": false, "leave_out": [], "output_lora": false, "r": 8,
   "selfattn_lora": false, "use_dora": false, "use_gating": false, "vera_b": null, "vera_d": null})";
-constexpr const char* kPrefixFields =
+constexpr const char* kHubPrefixFields =
     R"({"architecture": "prefix_tuning", "bottleneck_size": 512, "cross_prefix": true, "dropout": 0.0, "encoder_prefix": true,
   "flat": false, "init_weights_seed": null, "leave_out": [], "non_linearity": "tanh", "prefix_length": 30, "shared_gating": true, "use_gating": false})";
-constexpr const char* kReftFields =
+constexpr const char* kHubReftFields =
     R"({"architecture": "reft", "dropout": 0.05, "dtype": null, "init_weights_seed": null, "layers": "all", "non_linearity": null,
   "orthogonality": true, "output_reft": true, "prefix_positions": 3, "r": 1, "suffix_positions": 0, "tied_weights": true})";
 
@@ -80,21 +81,20 @@ void HubWriter::write_bottlenecks() {
       write_bottleneck_site(*part, site);
     }
   }
-  Node config = parse_json(kBottleneckFields, "AdapterHub's fields");
+  Node config = parse_json(kHubBottleneckFields, "AdapterHub's fields");
   write_placement(first, rectangle(first, sites, config), config);
   write_factors(units, config);
   const Node& options = first.options;
-  config["non_linearity"] = Node::text(our_activation_to_hub(word(options, "activation")));
-  const std::string& initial = word(options, "init");
+  config["non_linearity"] = Node::text(our_activation_to_hub(word_in(options, "activation")));
+  const std::string& initial = word_in(options, "init");
   config["init_weights"] = Node::text(initial == "normal"    ? "bert"
                                       : initial == "houlsby" ? "houlsby"
                                                              : "mam_adapter");
   config["use_gating"] = Node::boolean(first.is_gated());
-  const bool is_word = options.find("scaling")->is_string;
+  const std::optional<double> factor = options.find_number("scaling");  // else a word
   const bool is_replaced =
-      first.is_gated() && word(first.gate_options, "multiplier") == "gate";  // by the gate
-  config["scaling"] = is_word ? *options.find("scaling")
-                              : with_point(is_replaced ? 1.0 : number(options, "scaling"));
+      first.is_gated() && word_in(first.gate_options, "multiplier") == "gate";  // by the gate
+  config["scaling"] = factor ? with_point(is_replaced ? 1.0 : *factor) : *options.find("scaling");
   configs_.push_back(std::move(config));
 }
 
@@ -111,7 +111,7 @@ bool HubWriter::is_alike(const Part& a, const Part& b) {
 }
 
 void HubWriter::write_placement(const Part& part, const SiteParts& parts, Node& config) const {
-  const std::string& placement = word(part.options, "placement");
+  const std::string& placement = word_in(part.options, "placement");
   using graft::Part;
   const bool is_behind_norm = is_norm(*parts.begin());
   const auto [attention, ffn] = is_behind_norm ? std::pair{Part::kAttnNorm, Part::kFfnNorm}
@@ -158,7 +158,7 @@ void HubWriter::write_bottleneck_site(const Part& part, const Site& site) {
 
 // ---- LoRA and (IA)^3
 Node HubWriter::linear_config(const Part& part, const char* what) const {
-  Node config = parse_json(kLoraFields, "AdapterHub's fields");
+  Node config = parse_json(kHubLoraFields, "AdapterHub's fields");
   std::vector<Node> matrices;
   for (const graft::Part each : rectangle(part, part.sites, config)) {
     switch (each) {
@@ -180,12 +180,13 @@ Node HubWriter::linear_config(const Part& part, const char* what) const {
 
 void HubWriter::write_lora(const Part& part) {
   Node config = linear_config(part, "LoRA");
-  const double rank = number(part.options, "rank");
-  config["r"] = Node::integer(static_cast<int64_t>(rank));
-  config["alpha"] = Node::number(number(part.options, "alpha") *
-                                 (is_true(part.options, "rslora") ? std::sqrt(rank) : 1.0));
-  config["dropout"] = with_point(number(part.options, "dropout"));
-  config["init_weights"] = Node::text(word(part.options, "init") == "normal" ? "bert" : "lora");
+  const int64_t rank = integer_in(part.options, "rank");
+  config["r"] = Node::integer(rank);
+  const double stabiliser =
+      is_true(part.options, "rslora") ? std::sqrt(static_cast<double>(rank)) : 1.0;
+  config["alpha"] = Node::number(number_in(part.options, "alpha") * stabiliser);
+  config["dropout"] = with_point(number_in(part.options, "dropout"));
+  config["init_weights"] = Node::text(word_in(part.options, "init") == "normal" ? "bert" : "lora");
   config["use_gating"] = Node::boolean(part.is_gated());
   for (const Site& site : part.sites) {
     const std::string theirs = names_.of_linear(site);
@@ -214,15 +215,15 @@ void HubWriter::write_prefix(const Part& part) {
     refuse(part,
            "AdapterHub's prefix takes no positions: expected counts_positions: false, as it must "
            "be trained");
-  Node config = parse_json(kPrefixFields, "AdapterHub's fields");
+  Node config = parse_json(kHubPrefixFields, "AdapterHub's fields");
   rectangle(part, part.sites, config);
-  const auto hidden = static_cast<int64_t>(number(part.options, "mlp"));
-  config["prefix_length"] = Node::integer(static_cast<int64_t>(number(part.options, "length")));
+  const int64_t hidden = integer_in(part.options, "mlp");
+  config["prefix_length"] = Node::integer(integer_in(part.options, "length"));
   config["flat"] = Node::boolean(hidden == 0);
   if (hidden > 0) config["bottleneck_size"] = Node::integer(hidden);
   config["use_gating"] = Node::boolean(part.is_gated());
   if (part.is_gated())
-    config["shared_gating"] = Node::boolean(word(part.gate_options, "prefix") == "shared");
+    config["shared_gating"] = Node::boolean(word_in(part.gate_options, "prefix") == "shared");
   const std::string theirs = names_.of_prefix();
   if (hidden == 0) {
     std::vector<Tensor> rows;
@@ -247,31 +248,31 @@ void HubWriter::write_prefix(const Part& part) {
 // ---- ReFT
 void HubWriter::check_reft(const Part& part, const PositionChoice& positions) const {
   const Node& options = part.options;
-  if (word(options, "source") != "linear")
+  if (word_in(options, "source") != "linear")
     refuse(part, "AdapterHub's ReFT has a linear source; " + option_name("to") +
                      " pyreft has constant ones");
   if (is_true(options, "projection_bias"))
     refuse(part, "AdapterHub's ReFT has no bias in its projection");
   if (!options.find("subspace")->items.empty()) refuse(part, "AdapterHub's ReFT has no subspaces");
   if (positions.is_all) refuse(part, "AdapterHub's ReFT edits first and last tokens, not all");
-  if (!is_true(options, "subtract") && word(options, "activation") != "linear") {
+  if (!is_true(options, "subtract") && word_in(options, "activation") != "linear") {
     refuse(part,
            "AdapterHub reads every folder as one that subtracts the projection; without it an edit "
            "goes into that form where "
            "its activation is linear, found " +
-               word(options, "activation"));
+               word_in(options, "activation"));
   }
-  if (word(options, "clamp") != "length")
+  if (word_in(options, "clamp") != "length")
     refuse(part,
            "AdapterHub edits the first and last tokens of short texts too: expected clamp length, "
            "as it must be trained, found " +
-               word(options, "clamp"));
+               word_in(options, "clamp"));
   if (is_true(options, "skip_last"))
     refuse(part, "AdapterHub counts the last token, too: expected skip_last: false");
-  if (number(options, "dropout") > 0 && word(options, "dropout_on") != "output")
+  if (number_in(options, "dropout") > 0 && word_in(options, "dropout_on") != "output")
     refuse(part,
            "AdapterHub's dropout acts on the edited vector: expected dropout_on output, found " +
-               word(options, "dropout_on"));
+               word_in(options, "dropout_on"));
   for (const Site& site : part.sites) {
     if (site.part != graft::Part::kOut)
       refuse(part, "AdapterHub's ReFT stands behind whole blocks (out); found " + site.name);
@@ -280,9 +281,9 @@ void HubWriter::check_reft(const Part& part, const PositionChoice& positions) co
 
 void HubWriter::write_reft(const Part& part) {
   const Node& options = part.options;
-  const PositionChoice positions = parse_positions(word(options, "positions"));
+  const PositionChoice positions = parse_positions(word_in(options, "positions"));
   check_reft(part, positions);
-  Node config = parse_json(kReftFields, "AdapterHub's fields");
+  Node config = parse_json(kHubReftFields, "AdapterHub's fields");
   std::vector<Node> layers;
   for (const Site& site : part.sites) layers.push_back(Node::integer(site.layer));
   if (static_cast<int64_t>(layers.size()) < model_.config.encoder_layers())
@@ -291,12 +292,12 @@ void HubWriter::write_reft(const Part& part) {
              is_untied = positions.is_two_sided() && !is_true(options, "tied");
   config["prefix_positions"] = Node::integer(positions.first);
   config["suffix_positions"] = Node::integer(positions.last);
-  config["r"] = Node::integer(static_cast<int64_t>(number(options, "rank")));
+  config["r"] = Node::integer(integer_in(options, "rank"));
   config["orthogonality"] = Node::boolean(is_rotation);
   config["tied_weights"] = Node::boolean(!is_untied);
-  config["dropout"] = with_point(number(options, "dropout"));
-  if (word(options, "activation") != "linear")
-    config["non_linearity"] = Node::text(word(options, "activation"));
+  config["dropout"] = with_point(number_in(options, "dropout"));
+  if (word_in(options, "activation") != "linear")
+    config["non_linearity"] = Node::text(word_in(options, "activation"));
   // Its own files lack this field, and its reader forgets it: what it makes of any folder
   // subtracts. Here it tells NoReFT from DiReFT.
   if (!is_rotation) config["subtract_projection"] = Node::boolean(true);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "data/plain_task.h"
 #include "interop/adapterhub.h"
 #include "interop/torch_writer.h"
 #include "model/families.h"
@@ -106,20 +107,16 @@ class HeadReader {
     for (const auto& [label, number] : node->members) {
       const int64_t index =
           section.integer(label, std::nullopt, 0, static_cast<int64_t>(labels.size()) - 1);
-      are_named &=
-          label != "LABEL_" + std::to_string(index) && label.find(',') == std::string::npos;
+      are_named &= label != "LABEL_" + std::to_string(index);
       labels[static_cast<size_t>(
           std::clamp<int64_t>(index, 0, static_cast<int64_t>(labels.size()) - 1))] = label;
     }
     const bool are_distinct = std::none_of(labels.begin(), labels.end(),
                                            [](const std::string& label) { return label.empty(); });
-    if (are_named && are_distinct) foreign_.task = load_task("text:" + joined_plain(labels), "");
-  }
-
-  static std::string joined_plain(const std::vector<std::string>& labels) {
-    std::string out;
-    for (const std::string& label : labels) out += (out.empty() ? "" : ",") + label;
-    return out;
+    if (!are_named || !are_distinct) return;
+    if (const std::string fault = labels_fault(labels); !fault.empty())
+      return c.fault("label2id", fault);
+    foreign_.task = plain_task(labels);
   }
 
   void read_layer(const std::string& ours, const std::string& theirs) {
@@ -183,7 +180,7 @@ void write_hub_head(const Path& dir, const Adapter& adapter, const NamedTensors&
   Node config = Node::map(), inner;
   if (!is_static) {
     layers = {{"pooler", "heads." + name + ".1"}, {"out", "heads." + name + ".4"}};
-    const double dropout = std::stod(head.describe().find("dropout")->scalar);
+    const double dropout = number_in(head.describe(), "dropout");
     inner = Node::map(
         {{"activation_function", Node::text("tanh")},
          {"bias", Node::boolean(true)},

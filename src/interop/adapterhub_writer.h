@@ -35,15 +35,6 @@ class HubWriter {
 
   // ---- what every method shares
   static std::string method_of(const std::string& kind) { return kind == "affine" ? "lora" : kind; }
-  static double number(const Node& options, const char* name) {
-    return std::stod(options.find(name)->scalar);
-  }
-  static bool is_true(const Node& options, const char* name) {
-    return options.find(name)->scalar == "true";
-  }
-  static const std::string& word(const Node& options, const char* name) {
-    return options.find(name)->scalar;
-  }
   [[noreturn]] static void refuse(const Part& part, const std::string& why);
   void fault(const std::string& path, const std::string& why);
   void add(const Adapter::Part& part);

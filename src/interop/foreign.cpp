@@ -174,6 +174,20 @@ PlainAdapter flat_adapter(const Adapter& adapter, const NamedTensors& tensors, c
   return out;
 }
 
+double number_in(const Node& options, const char* name) {
+  return options.find_number(name).value();
+}
+
+int64_t integer_in(const Node& options, const char* name) {
+  return options.find_integer(name).value();
+}
+
+bool is_true(const Node& options, const char* name) { return options.find_bool(name).value(); }
+
+const std::string& word_in(const Node& options, const char* name) {
+  return options.find(name)->scalar;
+}
+
 NamedTensors head_named(const Adapter& adapter, const NamedTensors& tensors,
                         const std::vector<std::pair<std::string, std::string>>& layers) {
   NamedTensors out;
@@ -207,7 +221,7 @@ bool has_numbered_labels(const Task& task) {
 
 bool is_unused(const Node* node) {
   if (node == nullptr || node->kind == Node::Kind::kNull) return true;
-  if (node->kind == Node::Kind::kScalar) return !node->is_string && node->scalar == "false";
+  if (node->kind == Node::Kind::kScalar) return !node->as_bool().value_or(true);
   return node->items.empty() && node->members.empty();
 }
 

@@ -86,6 +86,13 @@ void ignore_fields(Options& options, const std::vector<const char*>& keys);
 // prefix).
 PlainAdapter flat_adapter(const Adapter& adapter, const NamedTensors& tensors, const Model& model);
 
+// One option of those that an edit describes itself with, defaults filled in. Requires: an option
+// of that name and type.
+double number_in(const Node& options, const char* name);
+int64_t integer_in(const Node& options, const char* name);
+bool is_true(const Node& options, const char* name);
+const std::string& word_in(const Node& options, const char* name);
+
 // The tensors of the adapter's head, its layers renamed as (ours, theirs) says; others are left
 // out. Requires: a head.
 NamedTensors head_named(const Adapter& adapter, const NamedTensors& tensors,

@@ -1,6 +1,7 @@
 #include "interop/interop.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/spelling.h"
@@ -11,6 +12,8 @@
 #include "interop/pyreft.h"
 
 namespace graft {
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -105,6 +108,39 @@ double largest_difference(const std::vector<Tensor>& a, const std::vector<Tensor
   return most;
 }
 
+// Files that are there already may be read as parts of the adapter, whatever is written beside
+// them.
+void check_empty(const Path& dir) {
+  std::error_code error;
+  if (!fs::exists(dir, error)) return;
+  if (fs::is_directory(dir, error) && fs::is_empty(dir, error)) return;
+  throw InputError(option_name("out") + ": '" + dir.string() +
+                   "' is there already and is no empty folder; choose a new one");
+}
+
+// All that is in the folder; the folder, too, where it is new.
+void remove_written(const Path& dir, bool is_new) {
+  std::error_code ignored;
+  if (is_new) {
+    fs::remove_all(dir, ignored);
+    return;
+  }
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, ignored))
+    fs::remove_all(entry.path(), ignored);
+}
+
+// What we wrote is no fault of the user's where it does not read back.
+LoadedAdapter read_back(const std::string& format, const Path& dir, const LoadedAdapter& loaded,
+                        const Model& model) {
+  try {
+    return import_adapter(format, dir, model, loaded.adapter.task(),
+                          format_named(format).answers(loaded.adapter));
+  } catch (const InputError& error) {
+    throw InternalError("the folder that was written does not read back: " +
+                        std::string(error.what()));
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> foreign_formats() {
@@ -117,7 +153,7 @@ LoadedAdapter import_adapter(const std::string& format, const Path& dir, const M
                              const std::optional<Task>& task, const ImportAnswers& answers) {
   const Format& known = format_named(format);
   check_answers(known, answers);
-  if (std::error_code error; !std::filesystem::exists(dir / known.config, error)) {
+  if (std::error_code error; !fs::exists(dir / known.config, error)) {
     throw InputError("'" + dir.string() + "': holds no " + known.config +
                      ", so it is no adapter folder of " + format);
   }
@@ -127,29 +163,22 @@ LoadedAdapter import_adapter(const std::string& format, const Path& dir, const M
 ExportReport export_adapter(const std::string& format, const Path& dir, const LoadedAdapter& loaded,
                             const Model& model) {
   const Format& known = format_named(format);
-  if (std::error_code error; std::filesystem::exists(dir / known.config, error)) {
-    throw InputError("'" + dir.string() + "': holds an adapter already (" + known.config +
-                     "); choose another folder");
-  }
+  check_empty(dir);
   refuse_cloze(loaded.adapter);
-  const bool is_new = !std::filesystem::exists(dir);
-  known.write(dir, loaded.adapter, loaded.tensors, model);
+  std::error_code error;
+  const bool is_new = !fs::exists(dir, error);
   try {
-    const LoadedAdapter again =
-        import_adapter(format, dir, model, loaded.adapter.task(), known.answers(loaded.adapter));
+    known.write(dir, loaded.adapter, loaded.tensors, model);
+    const LoadedAdapter again = read_back(format, dir, loaded, model);
     const double difference = largest_difference(computed(model, loaded.adapter, loaded.tensors),
                                                  computed(model, again.adapter, again.tensors));
     if (!(difference <= kMostDifference))
       throw InternalError("the exported adapter computes something else: a difference of " +
                           std::to_string(difference));
     return {difference};
-  } catch (const Error& error) {
-    std::error_code ignored;
-    if (is_new) std::filesystem::remove_all(dir, ignored);
-    else
-      std::filesystem::remove(dir / known.config, ignored);  // without it the folder is no adapter
-    throw InternalError("the folder that was written does not read back: " +
-                        std::string(error.what()));
+  } catch (...) {
+    remove_written(dir, is_new);
+    throw;
   }
 }
 

@@ -23,9 +23,10 @@ struct ExportReport {
                                   // adapter and the folder read back
 };
 
-// Writes the adapter into folder `dir`, which must not hold one, then reads it back and compares
-// what both compute on a probe. Throws InputError where the format has no form for the adapter;
-// InternalError where the two differ.
+// Writes the adapter into folder `dir`, which must be new or empty, then reads it back and compares
+// what both compute on a probe. Throws InputError where the format has no form for the adapter or
+// the folder holds something, IoError, and InternalError where the two differ; then nothing is left
+// in the folder.
 ExportReport export_adapter(const std::string& format, const Path& dir, const LoadedAdapter& loaded,
                             const Model& model);
 

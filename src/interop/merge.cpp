@@ -44,32 +44,6 @@ Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& t
   return at::cat(out);
 }
 
-// First what replaces tensors; then the others as they act; last what changes the input of a layer
-// (ffn.down, attn.o), where a later part has changed that layer itself: the columns that it scales
-// are those of the changed layer.
-std::vector<const Adapter::Part*> folding_order(const Adapter& adapter, const Sites& sites) {
-  std::vector<const Adapter::Part*> first, middle, last;
-  for (size_t i = 0; i < adapter.parts().size(); ++i) {
-    const Adapter::Part& part = adapter.parts()[i];
-    const auto is_changed_later = [&](const Site& layer) {
-      return std::any_of(adapter.parts().begin() + static_cast<std::ptrdiff_t>(i) + 1,
-                         adapter.parts().end(),
-                         [&](const Adapter::Part& later) { return later.acts_at(layer); });
-    };
-    const bool is_behind =
-        std::any_of(part.spec().sites.begin(), part.spec().sites.end(), [&](const Site& site) {
-          return site.kind == SiteKind::kActivation && is_changed_later(sites.reader_of(site));
-        });
-    (part.spec().traits.acts == Acts::kReplacesWeights ? first
-     : is_behind                                       ? last
-                                                       : middle)
-        .push_back(&part);
-  }
-  first.insert(first.end(), middle.begin(), middle.end());
-  first.insert(first.end(), last.begin(), last.end());
-  return first;
-}
-
 // The head alone, over a base that the rest was folded into.
 NamedTensors head_tensors(const LoadedAdapter& loaded, const Adapter& bare) {
   NamedTensors out;
@@ -125,11 +99,20 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
   const auto fold = [&](const TrunkTensors& folded) {
     for (const auto& [id, tensor] : folded) base[to_name(id)] = tensor.to(at::kFloat);
   };
-  for (const Adapter::Part* part : folding_order(loaded.adapter, model.sites)) {
-    const auto index = static_cast<size_t>(part - loaded.adapter.parts().data());
-    fold(part->edit->rewrite(Params(derived.parts[index]),
-                             Weights(model.config, base, Precision::kFloat32)));
-  }
+  const std::vector<Adapter::Part>& parts = loaded.adapter.parts();
+  const auto current = [&] { return Weights(model.config, base, Precision::kFloat32); };
+  const auto fold_outputs = [&](bool replaces) {
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if ((parts[i].spec().traits.acts == Acts::kReplacesWeights) == replaces)
+        fold(parts[i].edit->rewrite(Params(derived.parts[i]), current()));
+    }
+  };
+  fold_outputs(true);
+  fold_outputs(false);
+  // What stands behind a layer sees its input as the activations' edits left it. So these come
+  // behind, the last of them first: W (s2 (s1 x + t1) + t2) is W s2 applied to s1 x + t1, and W t2.
+  for (size_t i = parts.size(); i-- > 0;)
+    fold(parts[i].edit->rewrite_readers(Params(derived.parts[i]), current()));
   if (const Head* head = loaded.adapter.head()) fold(head->rewrite(Params(derived.head)));
   return base;
 }
@@ -177,7 +160,11 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
     }
     write_file_atomically(unfinished / "merge.json",
                           to_json(report_node(report, options, loaded)) + "\n");
-    fs::rename(unfinished, out);
+    std::error_code error;
+    fs::rename(unfinished, out, error);
+    if (error)
+      throw IoError("cannot rename '" + unfinished.string() + "' to '" + out.string() +
+                    "': " + error.message());
   } catch (...) {
     std::error_code ignored;
     fs::remove_all(unfinished, ignored);

@@ -15,7 +15,7 @@ namespace {
 constexpr const char* kPeftVersion = "0.21.2";  // whose fields are written
 
 // Why PEFT has no form for an edit.
-const std::map<std::string, std::string>& reasons() {
+const std::map<std::string, std::string>& peft_reasons() {
   static const std::map<std::string, std::string> kReasons = {
       {"stochastic",
        "PEFT has no stochastic mixtures: make it one adapter first with graft average"},
@@ -70,9 +70,9 @@ std::string PeftWriter::method() {
   std::vector<std::pair<std::string, std::string>> faults;
   for (const Adapter::Part& part : adapter_.parts()) {
     const Node described = part.edit->describe();
-    const std::string own = kind_of(*part.edit);
+    const std::string own = part.edit->method();
     if (own == "bitfit") biases_ = part.path;
-    else if (const auto reason = reasons().find(own); reason != reasons().end())
+    else if (const auto reason = peft_reasons().find(own); reason != peft_reasons().end())
       faults.emplace_back(part.path, reason->second);
     else if (own != "lora" && own != "dora" && own != "affine" && own != "vera" &&
              own != "prefix" && own != "prompt")
@@ -94,7 +94,7 @@ std::string PeftWriter::method() {
         parts_.front().path,
         "PEFT gives rows to an encoder and its decoder in its own way, which is not written here");
   if (!biases_.empty() && kind != "lora" && kind != "dora")
-    faults.emplace_back(biases_, reasons().at("bitfit"));
+    faults.emplace_back(biases_, peft_reasons().at("bitfit"));
   if (!biases_.empty())
     std::erase_if(parts_, [&](const Part& part) { return part.path == biases_; });
   if (!faults.empty()) {
@@ -124,12 +124,12 @@ void PeftWriter::check_distinct_sites() const {
 }
 
 double PeftWriter::shared(const char* name, const std::string& theirs) const {
-  const double first = number(parts_.front().options, name);
+  const double first = number_in(parts_.front().options, name);
   for (const Part& part : parts_) {
-    if (number(part.options, name) != first)
+    if (number_in(part.options, name) != first)
       refuse(part.path, theirs + " is one number in PEFT: expected " + Node::number(first).scalar +
                             " as in " + parts_.front().path + ", found " +
-                            Node::number(number(part.options, name)).scalar);
+                            Node::number(number_in(part.options, name)).scalar);
   }
   return first;
 }

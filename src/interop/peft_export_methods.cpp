@@ -17,7 +17,7 @@ namespace {
 using at::Tensor;
 
 // What PEFT writes of each kind of adapter when nothing is chosen; keys sorted, as it sorts them.
-constexpr const char* kLoraFields =
+constexpr const char* kPeftLoraFields =
     R"({"alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
   "base_model_name_or_path": null, "bias": "none", "corda_config": null, "ensure_weight_tying": false, "eva_config": null, "exclude_modules": null,
   "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "kasa_config": null, "layer_replication": null, "layers_pattern": null,
@@ -26,20 +26,20 @@ constexpr const char* kLoraFields =
   "peft_version": null, "qalora_group_size": 16, "r": 8, "rank_pattern": {}, "revision": null, "target_modules": null, "target_parameters": null,
   "task_type": null, "trainable_token_indices": null, "use_bdlora": null, "use_dora": false, "use_qalora": false, "use_rslora": false,
   "velora_config": null})";
-constexpr const char* kIa3Fields =
+constexpr const char* kPeftIa3Fields =
     R"({"auto_mapping": null, "base_model_name_or_path": null, "exclude_modules": null, "fan_in_fan_out": false,
   "feedforward_modules": [], "inference_mode": true, "init_ia3_weights": true, "modules_to_save": null, "peft_type": "IA3", "peft_version": null,
   "revision": null, "target_modules": null, "task_type": null})";
-constexpr const char* kVeraFields =
+constexpr const char* kPeftVeraFields =
     R"({"auto_mapping": null, "base_model_name_or_path": null, "bias": "none", "d_initial": 0.1, "fan_in_fan_out": false,
   "inference_mode": true, "init_weights": true, "layers_pattern": null, "layers_to_transform": null, "modules_to_save": null,
   "peft_type": "VERA", "peft_version": null, "projection_prng_key": 0, "r": 256, "revision": null, "save_projection": true,
   "target_modules": null, "task_type": null, "vera_dropout": 0.0})";
-constexpr const char* kPrefixFields =
+constexpr const char* kPeftPrefixFields =
     R"({"auto_mapping": null, "base_model_name_or_path": null, "encoder_hidden_size": null, "inference_mode": true,
   "init_weights": null, "modules_to_save": null, "num_attention_heads": 0, "num_layers": 0, "num_transformer_submodules": 1, "num_virtual_tokens": 0,
   "peft_type": "PREFIX_TUNING", "peft_version": null, "prefix_projection": false, "revision": null, "task_type": null, "token_dim": 0})";
-constexpr const char* kPromptFields =
+constexpr const char* kPeftPromptFields =
     R"({"auto_mapping": null, "base_model_name_or_path": null, "inference_mode": true, "modules_to_save": null,
   "num_attention_heads": 0, "num_layers": 0, "num_transformer_submodules": 1, "num_virtual_tokens": 0, "peft_type": "PROMPT_TUNING",
   "peft_version": null, "prompt_tuning_init": "RANDOM", "prompt_tuning_init_text": null, "revision": null, "task_type": null, "token_dim": 0,
@@ -60,7 +60,7 @@ struct PeftWriter::Branch {
 };
 
 void PeftWriter::write_lora(bool is_dora) {
-  config_ = parse_json(kLoraFields, "PEFT's fields");
+  config_ = parse_json(kPeftLoraFields, "PEFT's fields");
   const auto stabilised = std::count_if(parts_.begin(), parts_.end(), [](const Part& part) {
     return is_true(part.options, "rslora");
   });
@@ -69,7 +69,7 @@ void PeftWriter::write_lora(bool is_dora) {
   std::vector<std::string> layers;
   std::map<std::string, std::vector<Branch>> joint;  // of layers that PEFT has as one
   for (const Part& part : parts_) {
-    Scale scale{static_cast<int64_t>(number(part.options, "rank")), number(part.options, "alpha")};
+    Scale scale{integer_in(part.options, "rank"), number_in(part.options, "alpha")};
     // rsLoRA is one switch in PEFT: where only some edits have it, their alpha carries it.
     if (is_true(part.options, "rslora") && !all_stabilised)
       scale.alpha *= std::sqrt(static_cast<double>(scale.rank));
@@ -178,7 +178,7 @@ void PeftWriter::write_biases(const std::map<std::string, Scale>& adapted) {
 
 // ---- (IA)^3
 void PeftWriter::write_ia3() {
-  config_ = parse_json(kIa3Fields, "PEFT's fields");
+  config_ = parse_json(kPeftIa3Fields, "PEFT's fields");
   std::vector<std::string> layers, inputs;
   std::map<std::string, std::map<std::string, Tensor>>
       joint;  // of layers that PEFT has as one: our layer -> its scales
@@ -219,7 +219,7 @@ void PeftWriter::write_ia3() {
 
 // ---- VeRA
 void PeftWriter::write_vera() {
-  config_ = parse_json(kVeraFields, "PEFT's fields");
+  config_ = parse_json(kPeftVeraFields, "PEFT's fields");
   const Part& part = parts_.front();
   if (parts_.size() > 1)
     refuse(parts_[1].path,
@@ -259,7 +259,7 @@ void PeftWriter::write_shape(int64_t length) {
 }
 
 void PeftWriter::write_prefix() {
-  config_ = parse_json(kPrefixFields, "PEFT's fields");
+  config_ = parse_json(kPeftPrefixFields, "PEFT's fields");
   const Part& part = parts_.front();
   const int64_t layers = model_.config.all_layers();
   if (static_cast<int64_t>(part.spec->sites.size()) != layers)
@@ -282,11 +282,11 @@ void PeftWriter::write_prefix() {
 }
 
 void PeftWriter::write_prompt() {
-  config_ = parse_json(kPromptFields, "PEFT's fields");
+  config_ = parse_json(kPeftPromptFields, "PEFT's fields");
   const Part& part = parts_.front();
-  if (part.options.find("position")->scalar != "before")
+  if (word_in(part.options, "position") != "before")
     refuse(part.path, "PEFT's prompt stands before all tokens: expected position before, found " +
-                          part.options.find("position")->scalar);
+                          word_in(part.options, "position"));
   const Tensor& prompt = stored(part.path + "embed.word.prompt");
   write_shape(prompt.size(0));
   put(kPeftPromptTensor, prompt);

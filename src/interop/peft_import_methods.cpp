@@ -78,7 +78,7 @@ void PeftReader::read_transposition() {
 void PeftReader::read_enabled() {
   const Node* node = config_.raw("enable_lora");
   if (is_unused(node)) return;
-  for (const Node& item : node->items) enabled_.push_back(item.scalar == "true");
+  for (const Node& item : node->items) enabled_.push_back(item.as_bool().value_or(false));
   const bool are_two = std::count(enabled_.begin(), enabled_.end(), true) == 2;
   const auto fits = [&](const Modules::Layer& layer) {
     return layer.pieces.size() == enabled_.size();

@@ -45,12 +45,6 @@ class PeftWriter {
     out_[name] = tensor.detach().to(at::kFloat).contiguous().clone();
   }
   std::string key(const std::string& layer) const { return root_ + modules_.by_name(layer).path; }
-  static double number(const Node& options, const char* name) {
-    return std::stod(options.find(name)->scalar);
-  }
-  static bool is_true(const Node& options, const char* name) {
-    return options.find(name)->scalar == "true";
-  }
   // A number that all parts share, or an error.
   double shared(const char* name, const std::string& theirs) const;
   // The shortest endings of `layers` by which PEFT chooses them and nothing else, or whole paths

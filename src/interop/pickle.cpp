@@ -1,13 +1,13 @@
 #include "interop/pickle.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <deque>
 #include <optional>
 #include <string_view>
 
 #include "base/error.h"
+#include "interop/pickle_program.h"
 #include "interop/torch_archive.h"
 #include "interop/torch_storage.h"
 
@@ -54,59 +54,16 @@ const char* kind_text(Kind kind) {
 class Machine {
  public:
   Machine(std::string_view program, const TorchArchive& archive, const std::string& source)
-      : program_(program), archive_(archive), source_(source) {}
+      : program_(program, source), archive_(archive), source_(source) {}
 
   NamedTensors run() {
-    if (program_.size() < 2 || program_[0] != '\x80' || program_[1] != 2)
-      fail("expected pickle protocol 2, as torch.save writes it");
-    position_ = 2;
     while (step()) {
     }
     return as_tensors(pop());
   }
 
  private:
-  [[noreturn]] void fail(const std::string& message) const {
-    throw InputError(source_ + ": byte " + std::to_string(position_) + " of data.pkl: " + message);
-  }
-
-  // ---- reading the program
-  std::string_view bytes(size_t count) {
-    if (count > program_.size() - position_)
-      fail("the pickle ends in the middle of an instruction");
-    position_ += count;
-    return program_.substr(position_ - count, count);
-  }
-
-  uint64_t little(size_t count) {
-    uint64_t out = 0;
-    const std::string_view raw = bytes(count);
-    for (size_t i = 0; i < count; ++i)
-      out |= static_cast<uint64_t>(static_cast<unsigned char>(raw[i])) << (8 * i);
-    return out;
-  }
-
-  std::string line() {
-    const size_t end = program_.find('\n', position_);
-    if (end == std::string_view::npos) fail("the pickle ends in the middle of a name");
-    const std::string out(program_.substr(position_, end - position_));
-    position_ = end + 1;
-    return out;
-  }
-
-  double real() {  // big endian
-    uint64_t bits = 0;
-    for (const char c : bytes(8)) bits = bits << 8 | static_cast<unsigned char>(c);
-    return std::bit_cast<double>(bits);
-  }
-
-  int64_t long_integer() {
-    const size_t count = little(1);
-    if (count > 8) fail("an integer of more than 64 bits");
-    uint64_t raw = little(count);
-    if (count > 0 && count < 8 && (raw >> (8 * count - 1)) != 0) raw |= ~uint64_t{0} << (8 * count);
-    return std::bit_cast<int64_t>(raw);
-  }
+  [[noreturn]] void fail(const std::string& message) const { program_.fail(message); }
 
   // ---- the stack
   void push(Value value) { stack_.push_back(value); }
@@ -261,22 +218,26 @@ class Machine {
 
   // ---- one instruction; false at the last one. Letters as in Python's pickletools.
   bool step() {
-    const char code = bytes(1)[0];
+    const char code = program_.bytes(1)[0];
     switch (code) {
       case '.': return false;
       case '(': marks_.push_back(stack_.size()); break;
       case 'N': push({}); break;
       case '\x88': push({.kind = Kind::kBool, .number = 1}); break;
       case '\x89': push({.kind = Kind::kBool, .number = 0}); break;
-      case 'K': push({.kind = Kind::kInteger, .number = static_cast<int64_t>(little(1))}); break;
-      case 'M': push({.kind = Kind::kInteger, .number = static_cast<int64_t>(little(2))}); break;
+      case 'K':
+        push({.kind = Kind::kInteger, .number = static_cast<int64_t>(program_.little(1))});
+        break;
+      case 'M':
+        push({.kind = Kind::kInteger, .number = static_cast<int64_t>(program_.little(2))});
+        break;
       case 'J':
         push({.kind = Kind::kInteger,
-              .number = static_cast<int32_t>(static_cast<uint32_t>(little(4)))});
+              .number = static_cast<int32_t>(static_cast<uint32_t>(program_.little(4)))});
         break;
-      case '\x8a': push({.kind = Kind::kInteger, .number = long_integer()}); break;
-      case 'G': push({.kind = Kind::kReal, .real = real()}); break;
-      case 'X': push(text(Kind::kText, std::string(bytes(little(4))))); break;
+      case '\x8a': push({.kind = Kind::kInteger, .number = program_.long_integer()}); break;
+      case 'G': push({.kind = Kind::kReal, .real = program_.real()}); break;
+      case 'X': push(text(Kind::kText, std::string(program_.bytes(program_.little(4))))); break;
       case '}': push(new_map()); break;
       case ']': push(sequence(Kind::kList, {})); break;
       case ')': push(sequence(Kind::kTuple, {})); break;
@@ -284,10 +245,10 @@ class Machine {
       case '\x85': tuple_of(1); break;
       case '\x86': tuple_of(2); break;
       case '\x87': tuple_of(3); break;
-      case 'q': memo_[little(1)] = top(); break;
-      case 'r': memo_[little(4)] = top(); break;
-      case 'h': push(remembered(little(1))); break;
-      case 'j': push(remembered(little(4))); break;
+      case 'q': memo_[program_.little(1)] = top(); break;
+      case 'r': memo_[program_.little(4)] = top(); break;
+      case 'h': push(remembered(program_.little(1))); break;
+      case 'j': push(remembered(program_.little(4))); break;
       case 'a': append({pop()}); break;
       case 'e': append(pop_to_mark()); break;
       case 's': set_one(); break;
@@ -334,8 +295,8 @@ class Machine {
   }
 
   void push_name() {
-    const std::string module = line();
-    push(name_of(module, line()));
+    const std::string module = program_.line();
+    push(name_of(module, program_.line()));
   }
 
   void call() {
@@ -370,10 +331,9 @@ class Machine {
     return out;
   }
 
-  std::string_view program_;
+  PickleProgram program_;
   const TorchArchive& archive_;
   const std::string& source_;
-  size_t position_ = 0;
   std::vector<Value> stack_;
   std::vector<size_t> marks_;  // sizes of the stack
   std::map<uint64_t, Value> memo_;

@@ -17,11 +17,6 @@ namespace {
 
 using at::Tensor;
 
-bool is_true(const Node& options, const char* name) { return options.find(name)->scalar == "true"; }
-const std::string& word(const Node& options, const char* name) {
-  return options.find(name)->scalar;
-}
-
 [[noreturn]] void refuse(const std::string& path, const std::string& why) {
   throw InputError("the adapter cannot be exported to pyreft: " +
                    (path.empty() ? "" : path.substr(0, path.size() - 1) + ": ") + why);
@@ -31,7 +26,7 @@ const std::string& word(const Node& options, const char* name) {
 Node reft_options(const Adapter& adapter) {
   if (adapter.parts().empty()) refuse("", "it changes nothing but the head");
   for (const Adapter::Part& part : adapter.parts()) {
-    const std::string kind = kind_of(*part.edit);
+    const std::string kind = part.edit->method();
     if (kind != "reft")
       refuse(part.path, "pyreft has no " + kind + "; it keeps edits of hidden states (reft)");
   }
@@ -42,7 +37,7 @@ Node reft_options(const Adapter& adapter) {
 
 const PyreftKind& kind_of_options(const Node& options) {
   for (const PyreftKind& kind : kPyreftKinds) {
-    const bool is_linear = word(options, "source") == "linear";
+    const bool is_linear = word_in(options, "source") == "linear";
     if (kind.has_rotation == is_true(options, "rotation") && kind.has_linear_source == is_linear &&
         kind.subtracts == is_true(options, "subtract"))
       return kind;
@@ -57,12 +52,12 @@ void check(const Adapter::Part& part, const Node& options, const PyreftKind& kin
                           "for; " +
                           option_name("to") + " adapterhub has this edit");
   }
-  if (word(options, "clamp") != "code")
+  if (word_in(options, "clamp") != "code")
     refuse(part.path,
            "pyreft shortens positions for short texts by its own rule: expected clamp code, as it "
            "must be trained, found " +
-               word(options, "clamp"));
-  if (parse_positions(word(options, "positions")).is_all)
+               word_in(options, "clamp"));
+  if (parse_positions(word_in(options, "positions")).is_all)
     refuse(part.path, "pyreft edits first and last tokens, not all");
   if (!options.find("subspace")->items.empty())
     refuse(part.path, "pyreft is told of subspaces with the data; the folder cannot hold them");
@@ -118,10 +113,10 @@ NamedTensors head_tensors(const Adapter& adapter, const NamedTensors& tensors,
 ImportAnswers pyreft_answers(const Adapter& adapter) {
   const Node options = reft_options(adapter);
   const bool is_untied =
-      !is_true(options, "tied") && parse_positions(word(options, "positions")).is_two_sided();
-  return {.positions = word(options, "positions"),
+      !is_true(options, "tied") && parse_positions(word_in(options, "positions")).is_two_sided();
+  return {.positions = word_in(options, "positions"),
           .is_untied = is_untied,
-          .activation = word(options, "activation")};
+          .activation = word_in(options, "activation")};
 }
 
 void write_pyreft(const Path& dir, const Adapter& adapter, const NamedTensors& tensors,
@@ -137,7 +132,7 @@ void write_pyreft(const Path& dir, const Adapter& adapter, const NamedTensors& t
   if (adapter.head() != nullptr) head = head_tensors(adapter, tensors, family);
 
   const ImportAnswers answers = pyreft_answers(adapter);
-  const auto rank = static_cast<int64_t>(std::stod(word(options, "rank")));
+  const int64_t rank = integer_in(options, "rank");
   const std::vector<std::string> sets = answers.is_untied
                                             ? std::vector<std::string>{"prefix.", "suffix."}
                                             : std::vector<std::string>{"tied."};

@@ -4,7 +4,6 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
-#include <c10/util/Exception.h>
 
 #include <algorithm>
 
@@ -63,13 +62,8 @@ void Cache::allocate() {
     if (tensor.defined()) out.slice(0, 0, tensor.size(0)).copy_(tensor);
     tensor = std::move(out);
   };
-  try {
-    for (Tensor& keys : keys_) larger(keys);
-    for (Tensor& values : values_) larger(values);
-  } catch (const c10::Error&) {
-    throw InputError("there is no memory for the keys and values of " + std::to_string(num_rows_) +
-                     " tokens: ask for fewer new tokens, or for fewer texts at once");
-  }
+  for (Tensor& keys : keys_) larger(keys);
+  for (Tensor& values : values_) larger(values);
 }
 
 Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions& options) const {

@@ -6,31 +6,17 @@
 // takes the place of a merge's rank and bytes stand in for unknown characters).
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <unordered_map>
 
 #include "base/error.h"
-#include "base/utf8.h"
 #include "model/gguf_model.h"
+#include "model/gguf_tokens.h"
 
 namespace graft {
 
 namespace {
 
-constexpr uint64_t kMaxTokens = uint64_t{1} << 22, kMaxMerges = uint64_t{1} << 21;
-constexpr size_t kMaxPieceBytes =
-    4096;  // of a piece whose merges are looked for; the work grows with the square
 constexpr int64_t kMaxId = int64_t{1} << 31;
 const std::string kBlank = "\xe2\x96\x81";  // U+2581, SentencePiece's sign of a space
-
-enum class TokenType : int64_t {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6
-};
 
 // How a kind of byte-level model cuts words. `pattern`: of a Split before the bytes; empty: GPT-2's
 // own, inside ByteLevel.
@@ -92,42 +78,7 @@ Node byte_level(bool use_regex) {
 
 Node string_pattern(const std::string& text) { return Node::map({{"String", Node::text(text)}}); }
 
-struct Tokens {
-  const GgufMetadata& metadata;
-  std::vector<std::string> texts;
-  std::vector<TokenType> types;
-
-  bool is(size_t id, TokenType type) const { return types[id] == type; }
-};
-
-std::string key_of(std::string_view name) { return "tokenizer.ggml." + std::string(name); }
-
-Tokens read_tokens(const GgufMetadata& metadata) {
-  Tokens tokens{metadata, {}, {}};
-  const std::string tokens_key = key_of("tokens"), types_key = key_of("token_type");
-  for (const std::string_view text : metadata.texts(tokens_key, kMaxTokens))
-    tokens.texts.emplace_back(text);
-  for (const int64_t type : metadata.integers(types_key, kMaxTokens)) {
-    if (type < 1 || type > 6)
-      metadata.fail(types_key, "expected types in 1..6, found " + std::to_string(type));
-    tokens.types.push_back(static_cast<TokenType>(type));
-  }
-  if (tokens.texts.size() != tokens.types.size()) {
-    metadata.fail(types_key, "expected " + std::to_string(tokens.texts.size()) +
-                                 " types, one a token, found " +
-                                 std::to_string(tokens.types.size()));
-  }
-  std::unordered_map<std::string_view, size_t> seen;
-  for (size_t id = 0; id < tokens.texts.size(); ++id) {
-    const auto [place, is_new] = seen.emplace(tokens.texts[id], id);
-    if (!is_new)
-      metadata.fail(tokens_key, "tokens " + std::to_string(place->second) + " and " +
-                                    std::to_string(id) + " are both " + quote(tokens.texts[id]));
-  }
-  return tokens;
-}
-
-Node vocabulary_node(const Tokens& tokens) {
+Node vocabulary_node(const TokenTable& tokens) {
   Members members;
   members.reserve(tokens.texts.size());
   for (size_t id = 0; id < tokens.texts.size(); ++id)
@@ -135,13 +86,13 @@ Node vocabulary_node(const Tokens& tokens) {
   return Node::map(std::move(members));
 }
 
-// Tokens that are found whole in a text: control tokens, and those that a user has added.
-Node added_tokens_node(const Tokens& tokens) {
+// TokenTable that are found whole in a text: control tokens, and those that a user has added.
+Node added_tokens_node(const TokenTable& tokens) {
   Node list = Node::list();
   for (size_t id = 0; id < tokens.texts.size(); ++id) {
     const bool is_special =
-        tokens.is(id, TokenType::kControl) || tokens.is(id, TokenType::kUnknown);
-    if (!is_special && !tokens.is(id, TokenType::kUserDefined)) continue;
+        tokens.is(id, GgufTokenType::kControl) || tokens.is(id, GgufTokenType::kUnknown);
+    if (!is_special && !tokens.is(id, GgufTokenType::kUserDefined)) continue;
     list.items.push_back(Node::map({{"id", Node::integer(static_cast<int64_t>(id))},
                                     {"content", Node::text(tokens.texts[id])},
                                     {"single_word", Node::boolean(false)},
@@ -154,9 +105,9 @@ Node added_tokens_node(const Tokens& tokens) {
 }
 
 // The text of the token whose id `key` gives.
-std::string token_named(const Tokens& tokens, std::string_view name,
+std::string token_named(const TokenTable& tokens, std::string_view name,
                         std::optional<int64_t> fallback) {
-  const std::string key = key_of(std::string(name) + "_token_id");
+  const std::string key = tokenizer_key(std::string(name) + "_token_id");
   const int64_t id = tokens.metadata.integer(key, fallback, 0, kMaxId);
   if (id >= static_cast<int64_t>(tokens.texts.size()))
     tokens.metadata.fail(key, "no token has the id " + std::to_string(id));
@@ -165,11 +116,11 @@ std::string token_named(const Tokens& tokens, std::string_view name,
 
 // What is put around a text: the first token of texts before it, the last one after it; null where
 // neither is.
-Node template_node(const Tokens& tokens, bool begins_with_bos, std::optional<int64_t> bos,
+Node template_node(const TokenTable& tokens, bool begins_with_bos, std::optional<int64_t> bos,
                    std::optional<int64_t> eos) {
   const GgufMetadata& m = tokens.metadata;
-  const bool has_bos = m.boolean(key_of("add_bos_token"), begins_with_bos),
-             has_eos = m.boolean(key_of("add_eos_token"), false);
+  const bool has_bos = m.boolean(tokenizer_key("add_bos_token"), begins_with_bos),
+             has_eos = m.boolean(tokenizer_key("add_eos_token"), false);
   if (!has_bos && !has_eos) return Node::null();
   const auto id_of = [&](const std::string& token) {
     return std::find(tokens.texts.begin(), tokens.texts.end(), token) - tokens.texts.begin();
@@ -204,7 +155,7 @@ struct Parts {
   Node normalizer, pre_tokenizer, post_processor, decoder, model;
 };
 
-std::string tokenizer_text(const Tokens& tokens, Parts parts) {
+std::string tokenizer_text(const TokenTable& tokens, Parts parts) {
   const Node root = Node::map({{"version", Node::text("1.0")},
                                {"truncation", Node::null()},
                                {"padding", Node::null()},
@@ -217,7 +168,7 @@ std::string tokenizer_text(const Tokens& tokens, Parts parts) {
   return to_json(root, -1);
 }
 
-Node bpe_node(const Tokens& tokens, Node unknown, bool has_bytes, bool ignores_merges,
+Node bpe_node(const TokenTable& tokens, Node unknown, bool has_bytes, bool ignores_merges,
               Node merges) {
   return typed("BPE", {{"dropout", Node::null()},
                        {"unk_token", std::move(unknown)},
@@ -233,7 +184,7 @@ Node bpe_node(const Tokens& tokens, Node unknown, bool has_bytes, bool ignores_m
 // ---- byte-level BPE ----
 
 const WordRule& word_rule(const GgufMetadata& metadata) {
-  const std::string key = key_of("pre"), name = metadata.text(key, "default");
+  const std::string key = tokenizer_key("pre"), name = metadata.text(key, "default");
   const auto* const found = std::find_if(kWordRules.begin(), kWordRules.end(),
                                          [&](const WordRule& rule) { return rule.name == name; });
   if (found != kWordRules.end()) return *found;
@@ -260,25 +211,7 @@ Node pre_tokenizer_node(const WordRule& rule) {
   return typed("Sequence", {{"pretokenizers", Node::list({std::move(before), std::move(bytes)})}});
 }
 
-// Merges as ["left", "right"]: the file holds "left right", and no byte-level token holds a space.
-Node listed_merges(const GgufMetadata& metadata) {
-  const std::string key = key_of("merges");
-  Node list = Node::list();
-  for (const std::string_view merge : metadata.texts(key, kMaxMerges)) {
-    const size_t space = merge.find(' ');
-    if (space == std::string_view::npos || space == 0 || space + 1 == merge.size() ||
-        merge.find(' ', space + 1) != std::string_view::npos) {
-      metadata.fail(key, "item " + std::to_string(list.items.size()) +
-                             ": expected two tokens with a space between them, found " +
-                             quote(merge));
-    }
-    list.items.push_back(Node::list({Node::text(std::string(merge.substr(0, space))),
-                                     Node::text(std::string(merge.substr(space + 1)))}));
-  }
-  return list;
-}
-
-std::string byte_level_text(const Tokens& tokens) {
+std::string byte_level_text(const TokenTable& tokens) {
   const WordRule& rule = word_rule(tokens.metadata);
   Parts parts;
   if (rule.has_nfc) parts.normalizer = typed("NFC");
@@ -292,71 +225,14 @@ std::string byte_level_text(const Tokens& tokens) {
 
 // ---- SentencePiece ----
 
-struct ScoredMerge {
-  double score = 0;
-  size_t left_chars = 0, right_chars = 0;
-  std::string_view left, right;
-};
-
-// SentencePiece joins the neighbours whose union has the highest score. As merges: every way to cut
-// a piece into two pieces, by falling score. Ties go as in the library that writes such models'
-// tokenizer.json: longer left parts first, then longer right ones, then by id.
-Node scored_merges(const Tokens& tokens) {
-  const std::string key = key_of("scores");
-  const std::vector<double> scores = tokens.metadata.numbers(key, kMaxTokens);
-  if (scores.size() != tokens.texts.size()) {
-    tokens.metadata.fail(key, "expected " + std::to_string(tokens.texts.size()) +
-                                  " scores, one a token, found " + std::to_string(scores.size()));
-  }
-  std::unordered_map<std::string_view, size_t> ids;
-  for (size_t id = 0; id < scores.size(); ++id) {
-    if (!std::isfinite(scores[id]))
-      tokens.metadata.fail(key, "item " + std::to_string(id) + " is not a number");
-    if (tokens.is(id, TokenType::kNormal)) ids.emplace(tokens.texts[id], id);
-  }
-  std::vector<ScoredMerge> merges;
-  for (size_t id = 0; id < scores.size(); ++id) {
-    const std::string_view piece = tokens.texts[id];
-    if (!tokens.is(id, TokenType::kNormal)) continue;
-    if (piece.size() > kMaxPieceBytes)
-      tokens.metadata.fail(key_of("tokens"), "item " + std::to_string(id) + ": expected at most " +
-                                                 std::to_string(kMaxPieceBytes) + " bytes, found " +
-                                                 std::to_string(piece.size()));
-    std::vector<size_t> cuts;  // where characters end
-    for (size_t at = 0; at < piece.size();) cuts.push_back(at += utf8_sequence(piece, at));
-    const size_t first = merges.size();
-    for (size_t i = 0; i + 1 < cuts.size(); ++i) {
-      const std::string_view left = piece.substr(0, cuts[i]), right = piece.substr(cuts[i]);
-      if (ids.contains(left) && ids.contains(right))
-        merges.push_back({scores[id], i + 1, cuts.size() - i - 1, left, right});
-    }
-    std::sort(merges.begin() + static_cast<ptrdiff_t>(first), merges.end(),
-              [&](const ScoredMerge& a, const ScoredMerge& b) {
-                return std::pair(ids.at(a.left), ids.at(a.right)) <
-                       std::pair(ids.at(b.left), ids.at(b.right));
-              });
-    if (merges.size() > kMaxMerges)
-      tokens.metadata.fail(key_of("tokens"),
-                           "the tokens have more than " + std::to_string(kMaxMerges) + " merges");
-  }
-  std::stable_sort(merges.begin(), merges.end(), [](const ScoredMerge& a, const ScoredMerge& b) {
-    return std::tuple(b.score, b.left_chars, b.right_chars) <
-           std::tuple(a.score, a.left_chars, a.right_chars);
-  });
-  Node list = Node::list();
-  for (const ScoredMerge& merge : merges)
-    list.items.push_back(
-        Node::list({Node::text(std::string(merge.left)), Node::text(std::string(merge.right))}));
-  return list;
-}
-
-std::string sentence_piece_text(const Tokens& tokens) {
+std::string sentence_piece_text(const TokenTable& tokens) {
   const GgufMetadata& m = tokens.metadata;
-  if (const std::string pre = m.text(key_of("pre"), "default"); pre != "default")
-    m.fail(key_of("pre"), "expected \"default\" beside the model \"llama\", found " + quote(pre));
-  if (m.boolean(key_of("remove_extra_whitespaces"), false))
-    m.fail(key_of("remove_extra_whitespaces"), "only false is supported");
-  const bool has_prefix = m.boolean(key_of("add_space_prefix"), true);
+  if (const std::string pre = m.text(tokenizer_key("pre"), "default"); pre != "default")
+    m.fail(tokenizer_key("pre"),
+           "expected \"default\" beside the model \"llama\", found " + quote(pre));
+  if (m.boolean(tokenizer_key("remove_extra_whitespaces"), false))
+    m.fail(tokenizer_key("remove_extra_whitespaces"), "only false is supported");
+  const bool has_prefix = m.boolean(tokenizer_key("add_space_prefix"), true);
   Parts parts;
   Node to_blank =
       typed("Replace", {{"pattern", string_pattern(" ")}, {"content", Node::text(kBlank)}});
@@ -381,7 +257,7 @@ std::string sentence_piece_text(const Tokens& tokens) {
 
 // A tokenizer differs with every key: one that is not known is refused.
 void check_keys(const GgufMetadata& metadata) {
-  const std::string prefix = key_of("");
+  const std::string prefix = tokenizer_key("");
   for (const auto& [key, value] : metadata.values()) {
     if (!key.starts_with(prefix) || key.ends_with("_token_id")) continue;
     const std::string_view name = std::string_view(key).substr(prefix.size());
@@ -395,11 +271,11 @@ void check_keys(const GgufMetadata& metadata) {
 std::string gguf_tokenizer_json(const GgufMetadata& metadata) {
   if (metadata.has("tokenizer.huggingface.json"))
     return metadata.text("tokenizer.huggingface.json", std::nullopt);  // the model's own, whole
-  const std::string key = key_of("model"), model = metadata.text(key, std::nullopt);
+  const std::string key = tokenizer_key("model"), model = metadata.text(key, std::nullopt);
   if (model != "gpt2" && model != "llama")
     metadata.fail(key, "expected \"gpt2\" or \"llama\", found " + quote(model));
   check_keys(metadata);
-  const Tokens tokens = read_tokens(metadata);
+  const TokenTable tokens = read_token_table(metadata);
   return model == "gpt2" ? byte_level_text(tokens) : sentence_piece_text(tokens);
 }
 

@@ -218,7 +218,10 @@ Tensor Weights::linear(const Place& layer, const Tensor& x) const {
   const Tensor* replaced_bias = replacement(bias);
   if (replacement(weight) != nullptr) {
     const bool has_bias = has(bias) || replaced_bias != nullptr;
-    return graft::linear(x, at(weight), has_bias ? at(bias).to(frozen_->dtype) : Tensor());
+    const Tensor added = has_bias ? at(bias) : Tensor();
+    if (!has_bias || added.scalar_type() == frozen_->dtype)
+      return graft::linear(x, at(weight), added);
+    return scale_and_shift(graft::linear(x, at(weight), Tensor()), {}, added);  // not rounded
   }
   const Tensor y = frozen_->layer(layer, true)(x);
   if (replaced_bias == nullptr) return y;

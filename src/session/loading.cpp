@@ -33,6 +33,10 @@ LoadedAdapter no_adapter(const Model& model, const Task& task) {
 
 }  // namespace
 
+std::string subject_name(const std::string& dir) {
+  return dir.empty() ? "the bare model" : "the adapter in '" + dir + "'";
+}
+
 IgnoredKeys ignored_keys(const std::vector<std::string>& named,
                          const std::vector<std::string>& adapters) {
   IgnoredKeys ignored{.named = named};

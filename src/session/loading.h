@@ -12,6 +12,10 @@
 
 namespace graft {
 
+// What answers, in messages: "the adapter in 'runs/mail'", or "the bare model" where `dir` is
+// empty.
+std::string subject_name(const std::string& dir);
+
 // What the user names, and what the adapters in these folders were trained with. A folder that
 // holds no adapter is left for those who load it; so is an empty name.
 IgnoredKeys ignored_keys(const std::vector<std::string>& named,

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "base/spelling.h"
+#include "data/task.h"
 
 namespace graft {
 
@@ -56,6 +57,9 @@ AdapterPreset load_preset(const std::string& given, const Share& share) {
   const bool is_file = name_or_path.find('/') != std::string::npos || path.extension() == ".yaml" ||
                        path.extension() == ".yml";
   if (!is_file) {
+    if (share.dir.empty())
+      throw InputError("unknown adapter " + quote(name_or_path) + ": " + kGiveShare +
+                       ", or a YAML file");
     path = share.presets() / (name_or_path + ".yaml");
     if (std::error_code error; !fs::exists(path, error)) {
       throw InputError("unknown adapter " + quote(name_or_path) +

@@ -57,12 +57,13 @@ TaskInfo info_of(const Task& task) {
   return info;
 }
 
-std::vector<Example> examples_of(const std::vector<const Question*>& questions, const Task& task) {
+std::vector<Example> examples_of(const std::vector<Question>& questions,
+                                 const std::vector<size_t>& asked, const Task& task) {
   Table table;
   table.source = "question";
   std::vector<std::map<std::string, std::string>> all;
-  for (size_t i = 0; i < questions.size(); ++i) {
-    all.push_back(cells_of(*questions[i], i + 1, task));
+  for (const size_t i : asked) {
+    all.push_back(cells_of(questions[i], i + 1, task));
     for (const auto& [name, cell] : all.back()) {
       if (!table.find_column(name)) table.columns.push_back(name);
     }
@@ -71,7 +72,7 @@ std::vector<Example> examples_of(const std::vector<const Question*>& questions, 
   const std::string list = choice != nullptr ? choice->options.column.value_or("") : "";
   for (size_t i = 0; i < all.size(); ++i) {
     Row& row = table.rows.emplace_back();
-    row.line = static_cast<int64_t>(i + 1);
+    row.line = static_cast<int64_t>(asked[i] + 1);
     for (const std::string& name : table.columns) {
       const auto cell = all[i].find(name);
       row.cells.push_back(cell == all[i].end() ? "" : cell->second);

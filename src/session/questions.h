@@ -18,9 +18,11 @@ namespace graft {
 // The task as a program sees it.
 TaskInfo info_of(const Task& task);
 
-// Of questions that one task answers, in order. Throws InputError "question:N: ..." where a column
-// that the task reads is missing.
-std::vector<Example> examples_of(const std::vector<const Question*>& questions, const Task& task);
+// Of those that one task answers, `asked` by their index, in order. Throws InputError where a
+// column that the task reads is missing; "question:N: ..." of a fault of one, counted from 1 among
+// all.
+std::vector<Example> examples_of(const std::vector<Question>& questions,
+                                 const std::vector<size_t>& asked, const Task& task);
 
 // Throws InputError where a word or number of it is none, or is given beside what it does not
 // belong to.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "session/writing.h"
 
 namespace graft {
@@ -32,9 +33,11 @@ Task task_of(const AdapterState& adapter, const WritingOptions& options) {
   return task;
 }
 
+// Requests are counted from 1 in messages.
 std::vector<AdapterPrompts> by_adapter(const OpenedModel& opened,
                                        const std::vector<AdapterPrompt>& prompts,
-                                       const WritingOptions& options) {
+                                       const WritingOptions& options,
+                                       const GenerateOptions& generate) {
   std::vector<AdapterPrompts> all;
   for (size_t i = 0; i < prompts.size(); ++i) {
     auto own = std::find_if(all.begin(), all.end(), [&](const AdapterPrompts& each) {
@@ -47,11 +50,13 @@ std::vector<AdapterPrompts> by_adapter(const OpenedModel& opened,
     const Task task = task_of(*own.adapter, options);
     std::vector<Example> examples;
     for (const size_t i : own.requests)
-      examples.push_back(prompt_example(*prompts[i].text, static_cast<int64_t>(i), "request"));
+      examples.push_back(prompt_example(*prompts[i].text, static_cast<int64_t>(i),
+                                        "request:" + std::to_string(i + 1)));
     own.generation = task.at<Generation>();
-    own.sequences = encode_prompts(std::move(examples), task, opened, own.adapter->loaded,
-                                   PromptUse::kAlone, /*max_length=*/0)
-                        .sequences;
+    Dataset data = encode_prompts(std::move(examples), task, opened, own.adapter->loaded,
+                                  PromptUse::kAlone, /*max_length=*/0);
+    check_prompts(opened.model->config, own.adapter->loaded.adapter.layout(), data, generate);
+    own.sequences = std::move(data.sequences);
   }
   return all;
 }
@@ -109,8 +114,12 @@ void write_group(const OpenedModel& opened, const std::vector<const AdapterPromp
 std::vector<GeneratedText> write_side_by_side(const OpenedModel& opened,
                                               const std::vector<AdapterPrompt>& prompts,
                                               const WritingOptions& options) {
+  if (std::find(options.stop.begin(), options.stop.end(), "") != options.stop.end())
+    throw InputError(option_name("stop") +
+                     ": expected texts, found an empty one, which would end every answer before "
+                     "its first word; leave it out");
   const GenerateOptions generate = generate_options(opened, options);
-  const std::vector<AdapterPrompts> all = by_adapter(opened, prompts, options);
+  const std::vector<AdapterPrompts> all = by_adapter(opened, prompts, options, generate);
   std::vector<std::vector<const AdapterPrompts*>> groups;
   for (const AdapterPrompts& own : all) {
     const auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& each) {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/spelling.h"
+#include "data/task.h"
 #include "edit/adapter.h"
 #include "edit/adapter_file.h"
 #include "session/presets.h"
@@ -37,11 +38,17 @@ AdapterPreset preset_of(const Node& document, const RunRequest& request, const S
     if (const std::string start = start_of(document, request); !start.empty())
       return {read_adapter_header(start).definition, {}, {}, "", start};
     throw InputError("no adapter: give " + option_name("adapter") + " with a preset (" +
-                     joined(preset_names(share)) + ") or a YAML file, or " +
-                     setting_text("start_from=FOLDER") + " with a trained one");
+                     (share.dir.empty() ? kGiveShare : joined(preset_names(share))) +
+                     ") or a YAML file, or " + setting_text("start_from=FOLDER") +
+                     " with a trained one");
   }
   if (own->kind == Node::Kind::kScalar) return load_preset(own->scalar, share);
-  return {*own, {}, {}, "", request.file};
+  if (own->kind == Node::Kind::kMap) return {*own, {}, {}, "", request.file};
+  throw InputError(
+      request.file + ":" + std::to_string(own->line) + ":" + std::to_string(own->column) +
+      ": /adapter: expected a preset's name, a YAML file, or a section with edits: and "
+      "head:, found " +
+      (own->kind == Node::Kind::kList ? "a list; put it below edits:" : "nothing"));
 }
 
 // document[key] as a map, made if missing.
@@ -131,6 +138,7 @@ void complete_definition(const Node& document, const EditTarget& target, Adapter
             .describe()["edits"];
   }
   const Node* dropout = document.find("dropout");
+  if (dropout == nullptr) dropout = preset.train.find("dropout");
   if (dropout == nullptr || dropout->kind != Node::Kind::kScalar) return;
   Node& head = section_of(preset.definition, "head", preset.source);
   if (head.find("dropout") == nullptr) head["dropout"] = *dropout;
@@ -221,6 +229,39 @@ RunConfig read_run(const Path& dir) {
       parse_run_config(parse_yaml(read_file(file), file.string()), Node::null(), file.string());
   config.out = dir.string();
   return config;
+}
+
+void check_paths(const RunConfig& config) {
+  const DataConfig& data = config.data;
+  std::vector<std::pair<std::string, std::string>> paths = {{"/model", config.model},
+                                                            {"/data/train", data.train},
+                                                            {"/data/eval", data.eval},
+                                                            {"/data/test", data.test},
+                                                            {"/data/forgetting", data.forgetting}};
+  const auto add_task = [&](const std::string& key, const std::string& task) {
+    if (is_task_file(task)) paths.emplace_back(key, task);
+  };
+  const auto add_sets = [&](const std::string& key, const auto& sets) {
+    for (size_t i = 0; i < sets.size(); ++i) {
+      const std::string place = key + "/" + std::to_string(i);
+      add_task(place + "/task", sets[i].task);
+      paths.emplace_back(place + "/data", sets[i].data);
+    }
+  };
+  add_task("/task", config.task);
+  add_sets("/data/mixture", data.mixture);
+  add_sets("/data/eval_tasks", data.eval_tasks);
+  const std::string file = (Path(config.out) / "run.yaml").string();
+  std::string faults;
+  for (const auto& [key, path] : paths) {
+    std::error_code error;
+    if (path.empty() || Path(path).is_absolute() || fs::exists(path, error)) continue;
+    faults += file + ": " + key + ": '" + path + "': no such file or folder\n";
+  }
+  if (!faults.empty())
+    throw InputError(faults +
+                     "paths of a run are relative to the folder in which its training "
+                     "began: go on from there");
 }
 
 }  // namespace graft

@@ -32,6 +32,10 @@ void put_data(const DataConfig& data, Node& document, const std::string& source)
 // The config of the run in folder `dir`. Throws InputError where there is none.
 RunConfig read_run(const Path& dir);
 
+// Of a config that read_run gave: throws InputError with the keys of run.yaml whose relative paths
+// lead nowhere, as when the process works in another folder than the one that training began in.
+void check_paths(const RunConfig& config);
+
 // `path` itself as training rows, or the train/dev/test files of a folder.
 DataConfig find_data(const std::string& path);
 

@@ -11,6 +11,7 @@
 #include "infer/choices.h"
 #include "infer/evaluate.h"
 #include "infer/side_by_side.h"
+#include "session/public_errors.h"
 #include "session/questions.h"
 #include "session/requests.h"
 #include "session/state.h"
@@ -20,6 +21,14 @@
 namespace graft {
 
 namespace {
+
+// What lowers the need of memory.
+constexpr const char* kOpenLess = "Open the model with precision bf16";
+constexpr const char* kAskLess =
+    "Ask fewer questions at once, or open the model with precision bf16";
+constexpr const char* kWriteLess =
+    "Ask for fewer new tokens (max_new_tokens), beams or texts at once, or open the model with "
+    "precision bf16";
 
 // Nothing of a session is ever differentiated.
 BoundAdapter bind(const Model& model, const LoadedAdapter& loaded) {
@@ -37,7 +46,8 @@ bool has_task(const std::string& adapter, const Model& model, const std::string&
 const AdapterState& member(const std::shared_ptr<const AdapterState>& state,
                            const std::shared_ptr<const SessionState>& session) {
   if (state->session != session)
-    throw InputError("'" + state->path + "': loaded by another session; load it with this one");
+    throw InputError(subject_name(state->path) +
+                     " was loaded by another session; load it with this one");
   return *state;
 }
 
@@ -69,18 +79,18 @@ Predictions predict_sampled(const AdapterState& held, const Dataset& rows,
 
 void check_samples(const AdapterState& held, const SampleOptions& samples) {
   if (held.task->kind() == TaskKind::kChoice)
-    throw InputError("'" + held.path +
-                     "': options of a choice are scored by one sample; ask for no "
-                     "others");
+    throw InputError(subject_name(held.path) +
+                     ": options of a choice are scored by one sample; ask for no others");
   check_routing(held.loaded, *held.task, held.path, samples.route.routing);
 }
 
-// An adapter's questions as rows of its task.
-Dataset rows_of(const AdapterState& held, const std::vector<const Question*>& questions) {
+// Of all questions those that an adapter is asked, by index, as rows of its task.
+Dataset rows_of(const AdapterState& held, const std::vector<Question>& questions,
+                const std::vector<size_t>& asked) {
   if (!held.task || held.task->kind() == TaskKind::kGeneration)
-    throw InputError("'" + held.path + "': answers by a text; generate it");
+    throw InputError(subject_name(held.path) + " answers by a text; generate it");
   const OpenedModel& opened = held.session->opened;
-  std::vector<Example> examples = examples_of(questions, *held.task);
+  std::vector<Example> examples = examples_of(questions, asked, *held.task);
   held.loaded.adapter.check_subspaces(examples);
   return encode_examples(std::move(examples), *held.task, opened.text, opened.model->config,
                          held.max_length, TargetUse::kLeaveOut);
@@ -110,6 +120,57 @@ std::vector<Answer> chosen_answers(const AdapterState& held, const Dataset& rows
   return out;
 }
 
+// Each adapter with its questions, by index.
+using AskedAdapters = std::vector<std::pair<const AdapterState*, std::vector<size_t>>>;
+
+std::vector<Answer> answers_to(const std::vector<Question>& questions, const AskedAdapters& groups,
+                               const SampleOptions& sampling, const Model& model) {
+  const bool is_sampled = num_samples(sampling) > 1 || sampling.route.routing != Routing::kMerged;
+  std::vector<Answer> answers(questions.size());
+  const auto put = [&](const std::vector<size_t>& members, std::vector<Answer> own) {
+    for (size_t i = 0; i < members.size(); ++i) answers[members[i]] = std::move(own[i]);
+  };
+  std::vector<Dataset> rows(groups.size());
+  std::vector<AdapterRows> side_by_side;
+  std::vector<size_t> of_heads;  // groups
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const auto& [held, members] = groups[g];
+    rows[g] = rows_of(*held, questions, members);
+    if (is_sampled) {
+      check_samples(*held, sampling);
+      put(members, sampled_answers(*held, rows[g], sampling));
+    } else if (held->task->kind() == TaskKind::kChoice) {
+      put(members, chosen_answers(*held, rows[g]));
+    } else {
+      side_by_side.push_back({&held->bound, &rows[g]});
+      of_heads.push_back(g);
+    }
+  }
+  const std::vector<at::Tensor> logits = predict_side_by_side(model, side_by_side);
+  for (size_t k = 0; k < of_heads.size(); ++k) {
+    const auto& [held, members] = groups[of_heads[k]];
+    put(members, head_answers(*held->task, logits[k]));
+  }
+  return answers;
+}
+
+Scores scores_of(const AdapterState& held, const std::string& data) {
+  const OpenedModel& opened = held.session->opened;
+  if (!held.task)
+    throw InputError(subject_name(held.path) + " has no task to be scored by; load it with one");
+  std::vector<Example> examples = read_examples(data, *held.task, LabelUse::kRequired);
+  held.loaded.adapter.check_subspaces(examples);
+  const EvalData rows = encode_eval_data(std::move(examples), *held.task, opened.text,
+                                         opened.model->config, held.max_length);
+  EvaluateOptions options;
+  if (rows.prompts) options.generate = resolve_generation({}, opened, "request").options;
+  const Evaluation evaluation =
+      evaluate(*opened.model, held.bound, *held.task, rows, opened.text, options);
+  Scores scores{rows.rows.size(), evaluation.loss, {}};
+  for (const Score& score : evaluation.scores) scores.metrics.emplace_back(score.name, score.value);
+  return scores;
+}
+
 }  // namespace
 
 AdapterState::AdapterState(std::shared_ptr<const SessionState> owner, std::string folder,
@@ -130,13 +191,15 @@ int64_t AdapterHandle::max_length() const { return state_->max_length; }
 const std::string& AdapterHandle::note() const { return state_->note; }
 
 Session Session::open(const std::string& model, const ModelOptions& options) {
-  const Node given = Node::map({{"precision", Node::text(options.precision)}});
-  Options checked(given, "model options");
-  const Precision precision = checked.choice("precision", Precision::kFloat32, kPrecisions);
-  checked.finish();
-  const IgnoredKeys ignored = ignored_keys(options.ignored_keys, options.adapters);
-  return Session(std::make_shared<const SessionState>(
-      SessionState{open_model(model, precision, ignored), Share{options.share}}));
+  return with_public_errors(kOpenLess, [&] {
+    const Node given = Node::map({{"precision", Node::text(options.precision)}});
+    Options checked(given, "model options");
+    const Precision precision = checked.choice("precision", Precision::kFloat32, kPrecisions);
+    checked.finish();
+    const IgnoredKeys ignored = ignored_keys(options.ignored_keys, options.adapters);
+    return Session(std::make_shared<const SessionState>(
+        SessionState{open_model(model, precision, ignored), Share{options.share}}));
+  });
 }
 
 ModelInfo Session::info() const {
@@ -147,10 +210,12 @@ ModelInfo Session::info() const {
 
 AdapterHandle Session::load(const std::string& adapter, const std::string& task) const {
   if (adapter.empty()) throw InputError("adapter: expected a folder, found an empty name");
-  return hold(adapter, task);
+  return with_public_errors(kOpenLess, [&] { return hold(adapter, task); });
 }
 
-AdapterHandle Session::bare(const std::string& task) const { return hold("", task); }
+AdapterHandle Session::bare(const std::string& task) const {
+  return with_public_errors(kOpenLess, [&] { return hold("", task); });
+}
 
 AdapterHandle Session::hold(const std::string& adapter, const std::string& task) const {
   const OpenedModel& opened = state_->opened;
@@ -171,67 +236,30 @@ AdapterHandle Session::hold(const std::string& adapter, const std::string& task)
 
 std::vector<Answer> Session::predict(const std::vector<Question>& questions,
                                      const SampleRequest& samples) const {
-  const SampleOptions sampling = sample_options(samples);
-  const bool is_sampled = num_samples(sampling) > 1 || sampling.route.routing != Routing::kMerged;
-  const auto groups = grouped<const AdapterState*>(questions, [&](const Question& question) {
-    return &member(question.adapter.state_, state_);
+  return with_public_errors(kAskLess, [&] {
+    const SampleOptions sampling = sample_options(samples);
+    const AskedAdapters groups = grouped<const AdapterState*>(
+        questions,
+        [&](const Question& question) { return &member(question.adapter.state_, state_); });
+    return answers_to(questions, groups, sampling, *state_->opened.model);
   });
-  std::vector<Answer> answers(questions.size());
-  const auto put = [&](const std::vector<size_t>& members, std::vector<Answer> own) {
-    for (size_t i = 0; i < members.size(); ++i) answers[members[i]] = std::move(own[i]);
-  };
-  std::vector<Dataset> rows(groups.size());
-  std::vector<AdapterRows> side_by_side;
-  std::vector<size_t> of_heads;  // groups
-  for (size_t g = 0; g < groups.size(); ++g) {
-    const auto& [held, members] = groups[g];
-    std::vector<const Question*> own;
-    for (const size_t i : members) own.push_back(&questions[i]);
-    rows[g] = rows_of(*held, own);
-    if (is_sampled) {
-      check_samples(*held, sampling);
-      put(members, sampled_answers(*held, rows[g], sampling));
-    } else if (held->task->kind() == TaskKind::kChoice) {
-      put(members, chosen_answers(*held, rows[g]));
-    } else {
-      side_by_side.push_back({&held->bound, &rows[g]});
-      of_heads.push_back(g);
-    }
-  }
-  const std::vector<at::Tensor> logits = predict_side_by_side(*state_->opened.model, side_by_side);
-  for (size_t k = 0; k < of_heads.size(); ++k) {
-    const auto& [held, members] = groups[of_heads[k]];
-    put(members, head_answers(*held->task, logits[k]));
-  }
-  return answers;
 }
 
 Scores Session::score(const AdapterHandle& adapter, const std::string& data) const {
-  const AdapterState& held = member(adapter.state_, state_);
-  const OpenedModel& opened = state_->opened;
-  if (!held.task)
-    throw InputError("'" + held.path + "': has no task to be scored by; load it with one");
-  std::vector<Example> examples = read_examples(data, *held.task, LabelUse::kRequired);
-  held.loaded.adapter.check_subspaces(examples);
-  const EvalData rows = encode_eval_data(std::move(examples), *held.task, opened.text,
-                                         opened.model->config, held.max_length);
-  EvaluateOptions options;
-  if (rows.prompts) options.generate = resolve_generation({}, opened, "request").options;
-  const Evaluation evaluation =
-      evaluate(*opened.model, held.bound, *held.task, rows, opened.text, options);
-  Scores scores{rows.rows.size(), evaluation.loss, {}};
-  for (const Score& score : evaluation.scores) scores.metrics.emplace_back(score.name, score.value);
-  return scores;
+  return with_public_errors(kOpenLess,
+                            [&] { return scores_of(member(adapter.state_, state_), data); });
 }
 
 std::vector<GeneratedText> Session::generate(const std::vector<TextRequest>& requests,
                                              const WritingOptions& options) const {
-  for (const TextRequest& request : requests) member(request.adapter.state_, state_);
-  check_writes(state_->opened);
-  std::vector<AdapterPrompt> prompts;
-  for (size_t i = 0; i < requests.size(); ++i)
-    prompts.push_back({requests[i].adapter.state_.get(), &requests[i].prompt});
-  return write_side_by_side(state_->opened, prompts, options);
+  return with_public_errors(kWriteLess, [&] {
+    for (const TextRequest& request : requests) member(request.adapter.state_, state_);
+    check_writes(state_->opened);
+    std::vector<AdapterPrompt> prompts;
+    for (size_t i = 0; i < requests.size(); ++i)
+      prompts.push_back({requests[i].adapter.state_.get(), &requests[i].prompt});
+    return write_side_by_side(state_->opened, prompts, options);
+  });
 }
 
 }  // namespace graft

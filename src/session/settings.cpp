@@ -111,7 +111,7 @@ namespace {
 // What is wrong with a key that neither an edit has nor the run; `told` says the former.
 [[noreturn]] void refuse_unknown(const std::string& key, const std::string& told) {
   std::vector<std::string> known;
-  for (const auto& [name, node] : run_settings().members) known.push_back(name);
+  for (const OptionRow& row : option_rows(RunConfig{})) known.push_back(row.name);
   throw InputError(told + "; nor is it a setting of the run" + did_you_mean_setting(key, known));
 }
 

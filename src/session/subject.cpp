@@ -5,20 +5,20 @@
 
 #include "base/error.h"
 #include "base/spelling.h"
-#include "edit/recorders.h"
 #include "feed/dataset.h"
 #include "infer/evaluate.h"
 
 namespace graft {
 
-void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& name,
+void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& dir,
                    Routing routing) {
   if (routing == Routing::kMerged) return;
-  const bool can_be_drawn = draws_experts(loaded.adapter) ||
-                            (routing != Routing::kFixed && has_kind(loaded.adapter, "router"));
+  const Traits traits = loaded.adapter.traits();
+  const bool can_be_drawn =
+      traits.is_stochastic || (routing != Routing::kFixed && traits.mixes_by_shares);
   if (!can_be_drawn)
-    throw InputError(option_name("routing") + ": the adapter in '" + name +
-                     "' has no stochastic mixture to route through" +
+    throw InputError(option_name("routing") + ": " + subject_name(dir) +
+                     " has no stochastic mixture to route through" +
                      (routing == Routing::kFixed ? "" : ", and no router") + "; leave it out");
   if (loaded.adapter.head() == nullptr && (task.kind() == TaskKind::kChoice || writes_texts(task)))
     throw InputError(option_name("routing") +

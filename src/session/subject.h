@@ -44,9 +44,9 @@ DropoutPasses dropout_passes(const DropoutRequest& request, Routing routing);
 // has a name in records that begins so, or the value is none in [0, 1]. Null for no request.
 ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter& adapter);
 
-// Throws InputError where the adapter `name` has nothing to route through, or its task is answered
-// in words by one sample.
-void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& name,
+// Throws InputError where the adapter in folder `dir` (the bare model where that is empty) has
+// nothing to route through, or its task is answered in words by one sample.
+void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& dir,
                    Routing routing);
 
 struct SubjectRequest {

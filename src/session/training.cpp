@@ -1,13 +1,20 @@
 // Training runs for a program: graft/run.h.
+#include <filesystem>
+#include <set>
+
 #include "base/error.h"
+#include "base/spelling.h"
 #include "base/wording.h"
 #include "graft/run.h"
+#include "session/public_errors.h"
 #include "session/run_request.h"
 #include "train/lengthen.h"
 #include "train/loop.h"
 #include "train/members.h"
 
 namespace graft {
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -16,15 +23,27 @@ RunEnd drive_one(RunInputs inputs, StartMode mode, Observer* observer) {
   return drive(run);
 }
 
+// Each run has a folder of its own, in which no run is.
+void check_folders(const std::vector<RunConfig>& configs) {
+  std::set<Path> taken;
+  for (const RunConfig& config : configs) {
+    check_no_run(config.out);
+    if (!taken.insert(fs::weakly_canonical(Path(config.out) / "run.yaml")).second)
+      throw InputError(option_name("out") + ": '" + config.out +
+                       "' is the folder of two of the runs; give each its own");
+  }
+}
+
 // All that the runs read; the model of the first is that of the others.
 std::vector<RunInputs> load_together(const std::vector<RunRequest>& requests, const Share& share) {
+  std::vector<RunConfig> configs;
+  for (const RunRequest& request : requests) configs.push_back(resolve_run(request, share));
+  check_folders(configs);
   std::vector<RunInputs> out;
   SharedRows rows;
-  for (const RunRequest& request : requests) {
-    const RunConfig config = resolve_run(request, share);
+  for (const RunConfig& config : configs)
     out.push_back(
         load_inputs(config, share.tasks(), out.empty() ? nullptr : out.front().model, &rows));
-  }
   return out;
 }
 
@@ -36,24 +55,10 @@ RunOutcome outcome_of(const Members::Status& status) {
           .total_steps = status.total_steps};
 }
 
-}  // namespace
-
-RunEnd train(const RunRequest& request, const std::string& share, Observer* observer) {
-  const Share ready{share};
-  return drive_one(load_inputs(resolve_run(request, ready), ready.tasks()), StartMode::kFresh,
-                   observer);
-}
-
-std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
-                                       const std::string& share,
+std::vector<RunOutcome> drive_together(std::vector<RunInputs> inputs,
                                        const std::vector<Observer*>& observers) {
-  if (!observers.empty() && observers.size() != requests.size())
-    throw InputError("observers: expected none or one a run, found " +
-                     plural(static_cast<int64_t>(observers.size()), "observer") + " of " +
-                     plural(static_cast<int64_t>(requests.size()), "run"));
   const auto observer_of = [&](size_t i) { return observers.empty() ? nullptr : observers[i]; };
   Members members;
-  std::vector<RunInputs> inputs = load_together(requests, Share{share});
   for (size_t i = 0; i < inputs.size(); ++i)
     members.join(std::move(inputs[i]), StartMode::kFresh, observer_of(i));
   while (!members.is_done()) {
@@ -68,13 +73,38 @@ std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
   return out;
 }
 
+}  // namespace
+
+RunEnd train(const RunRequest& request, const std::string& share, Observer* observer) {
+  return with_public_errors(kLowerMemory, [&] {
+    const Share ready{share};
+    return drive_one(load_inputs(resolve_run(request, ready), ready.tasks()), StartMode::kFresh,
+                     observer);
+  });
+}
+
+std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
+                                       const std::string& share,
+                                       const std::vector<Observer*>& observers) {
+  if (!observers.empty() && observers.size() != requests.size())
+    throw InputError("observers: expected none or one a run, found " +
+                     counted(std::ssize(observers), "observer") + " for " +
+                     counted(std::ssize(requests), "run"));
+  return with_public_errors(std::string(kLowerMemory) + ", or train fewer runs at once", [&] {
+    return drive_together(load_together(requests, Share{share}), observers);
+  });
+}
+
 RunEnd resume(const std::string& out, const std::string& share, Observer* observer) {
-  const RunConfig config = read_run(out);
-  if (Run::is_finished(out)) {
-    Run::clear_finished(config, out);
-    return RunEnd::kDone;
-  }
-  return drive_one(load_inputs(config, Share{share}.tasks()), StartMode::kResume, observer);
+  return with_public_errors(kLowerMemory, [&] {
+    const RunConfig config = read_run(out);
+    if (Run::is_finished(out)) {
+      Run::clear_finished(config, out);
+      return RunEnd::kDone;
+    }
+    check_paths(config);
+    return drive_one(load_inputs(config, Share{share}.tasks()), StartMode::kResume, observer);
+  });
 }
 
 }  // namespace graft

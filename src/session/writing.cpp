@@ -78,8 +78,9 @@ Dataset encode_prompts(std::vector<Example> examples, const Task& task, const Op
                                  resolve_max_length(asked > 0 ? asked : longest, config, layout),
                                  TargetUse::kLeaveOut);
   if (use == PromptUse::kAlone && max_length == 0 && data.num_cut() > 0)
-    throw InputError(option_name("prompt") + ": longer than the " + std::to_string(longest) +
-                     " tokens that " + opened.path + " serves; shorten it");
+    throw InputError(data.examples[static_cast<size_t>(data.cut.front().row)].where() +
+                     "the prompt is longer than the " + std::to_string(longest) + " tokens that " +
+                     opened.path + " serves; shorten it");
   return data;
 }
 
@@ -88,8 +89,7 @@ ResolvedGeneration resolve_generation(const GenerationRequest& request, const Op
   const ModelGeneration own = request.ignores_model
                                   ? ModelGeneration{}
                                   : read_model_generation(opened.path, opened.model->config);
-  JoinedGeneration joined = join_generation(
-      request.given, own.settings, own.source.empty() ? source : own.source + " and " + source);
+  JoinedGeneration joined = join_generation(request.given, own.settings, source, own.source);
   joined.options.sampling.seed = request.seed;
   return {std::move(joined.options), own.note(joined.from_model)};
 }

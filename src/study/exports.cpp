@@ -3,7 +3,6 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <ctime>
 #include <set>
 
@@ -36,14 +35,6 @@ void for_each_done(const StudyStore& store, const Take& take) {
   for (size_t i = 0; i < statuses.size(); ++i) {
     if (statuses[i].state == MemberState::kDone) take(store.plan().members[i], store.result(i));
   }
-}
-
-std::optional<double> find_number(const std::vector<NamedNumber>& numbers,
-                                  const std::string& name) {
-  for (const NamedNumber& each : numbers) {
-    if (each.name == name) return each.value;
-  }
-  return std::nullopt;
 }
 
 Node whole(const std::optional<double>& number) {
@@ -113,10 +104,7 @@ Node run_info(const PlannedMember& member, const MemberResult& result, const Nod
 // What the last record of a run says.
 Node last_metrics(const PlannedMember& member, const MemberResult& result, const Node& settings) {
   const auto fact = [&](const char* name) { return find_number(result.facts, name); };
-  const auto rows_a_step = [&](const char* name) {
-    const Node* found = settings.find(name);
-    return found == nullptr ? 1.0 : std::strtod(found->scalar.c_str(), nullptr);
-  };
+  const auto rows_a_step = [&](const char* name) { return settings.find_number(name).value_or(1); };
   Node out =
       Node::map({{"step", whole(fact("steps"))},
                  {"test accuracy", Node::number(accuracy_of(member, result))},

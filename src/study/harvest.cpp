@@ -1,32 +1,24 @@
 #include "study/harvest.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 
 #include "base/document.h"
 #include "base/error.h"
+#include "base/printable.h"
+#include "base/spelling.h"
 #include "data/metrics.h"
+#include "study/kept_node.h"
+#include "study/recorded.h"
 
 namespace graft {
 
 namespace {
 
-bool is_number(const Node& node) {
-  return node.kind == Node::Kind::kNull || (node.kind == Node::Kind::kScalar && !node.is_string &&
-                                            node.scalar != "true" && node.scalar != "false");
-}
-
 // Null is a value that does not exist.
-std::optional<double> number_of(const Node& node) {
-  if (node.kind == Node::Kind::kNull) return std::nullopt;
-  return std::strtod(node.scalar.c_str(), nullptr);
-}
-
-int64_t step_of(const Node& event) {
-  const Node* step = event.find("step");
-  return step == nullptr ? 0 : std::atoll(step->scalar.c_str());
+bool is_number_or_null(const Node& node) {
+  return node.kind == Node::Kind::kNull || node.as_number();
 }
 
 // The metric whose mean over data sets this is. Older runs do not say so: there it is what the
@@ -36,7 +28,7 @@ std::string metric_of_mean(const Node& scores) {
   for (const auto& [name, of_set] : scores.members) {
     if (of_set.kind != Node::Kind::kMap || !is_score_key(name) || name == "groups") continue;
     for (const auto& [metric, value] : of_set.members) {
-      if (metric != "loss" && is_score_key(metric) && is_number(value)) return metric;
+      if (metric != "loss" && is_score_key(metric) && is_number_or_null(value)) return metric;
     }
   }
   return "";
@@ -54,8 +46,8 @@ std::string mean_name(const Node& scores) {
 template <class Take>
 void visit_scores(const Node& scores, const std::string& side, const Take& take) {
   for (const auto& [name, value] : scores.members) {
-    if (is_score_key(name) && is_number(value))
-      take(side, name == "mean" ? mean_name(scores) : name, number_of(value));
+    if (is_score_key(name) && is_number_or_null(value))
+      take(side, name == "mean" ? mean_name(scores) : name, value.as_number());
   }
   for (const auto& [name, value] : scores.members) {
     if (value.kind != Node::Kind::kMap || !is_score_key(name)) continue;
@@ -65,21 +57,23 @@ void visit_scores(const Node& scores, const std::string& side, const Take& take)
     }
     const std::string mean = mean_name(scores);
     for (const auto& [group, of_group] : value.members)
-      take(name, mean == "mean" ? group : mean + " " + group, number_of(of_group));
+      take(name, mean == "mean" ? group : mean + " " + group, of_group.as_number());
   }
 }
 
 // Two of its numbers are scores; its bins are kept as they are, under "SIDE reliability", a list of
 // [low, high, rows, confidence, accuracy].
-void read_calibration(const Node& scores, const std::string& side, MemberResult& out) {
+void read_calibration(const Node& scores, const std::string& side, const std::string& source,
+                      MemberResult& out) {
   const Node* calibration = scores.find("calibration");
   if (calibration == nullptr) return;
   for (const char* name : {"brier", "ece"})
-    out.scores.push_back({side, name, number_of(*calibration->find(name))});
+    out.scores.push_back({side, name, calibration->find_number(name)});
   std::vector<Node> bins;
-  for (const Node& bin : calibration->find("reliability")->items) {
+  for (const KeptNode& bin : KeptNode(*calibration, source).at("reliability").items()) {
     std::vector<Node> numbers;
-    for (const auto& [name, value] : bin.members) numbers.push_back(value);
+    for (const char* name : {"low", "high", "rows", "confidence", "accuracy"})
+      numbers.push_back(bin.at(name).node());
     bins.push_back(Node::list(std::move(numbers)));
   }
   out.records.push_back({0, side + " reliability", to_json(Node::list(std::move(bins)), -1)});
@@ -102,7 +96,7 @@ void sort_scores(const std::string& primary, std::vector<FinalScore>& scores) {
                    [&](const FinalScore& a, const FinalScore& b) { return place(a) < place(b); });
 }
 
-void read_metrics(const Node& metrics, MemberResult& out) {
+void read_metrics(const Node& metrics, const std::string& source, MemberResult& out) {
   for (const char* side : {"eval", "test"}) {
     if (const Node* scores = metrics.find(side)) {
       visit_scores(*scores, side,
@@ -110,41 +104,40 @@ void read_metrics(const Node& metrics, MemberResult& out) {
                        const std::optional<double>& value) {
                      out.scores.push_back({where, name, value});
                    });
-      read_calibration(*scores, side, out);
+      read_calibration(*scores, side, source, out);
     }
   }
   if (const Node* plain = metrics.find("forgetting")) {
-    out.scores.push_back({"plain", "forgetting", number_of(*plain->find("rise"))});
-    out.scores.push_back({"plain", "loss", number_of(*plain->find("after"))});
+    out.scores.push_back({"plain", "forgetting", plain->find_number("rise")});
+    out.scores.push_back({"plain", "loss", plain->find_number("after")});
   }
   for (const char* name : {"step", "steps", "tokens", "edit_parameters", "head_parameters"}) {
-    const Node* value = metrics.find(name);
-    if (value != nullptr && is_number(*value))
-      out.facts.push_back({name, number_of(*value).value_or(0)});
+    if (const std::optional<double> value = metrics.find_number(name))
+      out.facts.push_back({name, *value});
   }
   if (const Node* loss = metrics.find("loss")) {
     for (const auto& [name, value] : loss->members) {
-      if (const std::optional<double> number = number_of(value); number && is_number(value))
+      if (const std::optional<double> number = value.as_number())
         out.facts.push_back({"loss_" + name, *number});
     }
   }
   for (const char* name : {"seconds", "peak_bytes"}) {
-    const Node* value = metrics.find(name);
-    if (value != nullptr && is_number(*value))
-      out.readings.push_back({name, number_of(*value).value_or(0)});
+    if (const std::optional<double> value = metrics.find_number(name))
+      out.readings.push_back({name, *value});
   }
 }
 
 // A list of lists: how often each expert was drawn, by who drew.
 using RouteCounts = std::map<std::string, std::vector<int64_t>>;
 
-void count_routes(const Node& event, RouteCounts& counts) {
+void count_routes(const Node& event, const std::string& source, RouteCounts& counts) {
+  constexpr int64_t kMostExperts = 1024;  // as stochastic and router may have
   const Node* routes = event.find("routes");
   if (routes == nullptr) return;
   for (const auto& [name, experts] : routes->members) {
     std::vector<int64_t>& own = counts[name];
-    for (const Node& expert : experts.items) {
-      const auto index = static_cast<size_t>(std::atoll(expert.scalar.c_str()));
+    for (const KeptNode& expert : KeptNode(experts, source).items()) {
+      const auto index = static_cast<size_t>(expert.integer(0, kMostExperts - 1));
       own.resize(std::max(own.size(), index + 1));
       ++own[index];
     }
@@ -161,20 +154,21 @@ void read_records(const Path& file, MemberResult& out) {
   }
 }
 
-void read_event(const Node& event, RouteCounts& routes, MemberResult& out) {
+void read_event(const Node& event, const std::string& source, RouteCounts& routes,
+                MemberResult& out) {
   const Node* kind = event.find("event");
   if (kind == nullptr) return;
-  const int64_t step = step_of(event);
+  const int64_t step = event.find_integer("step").value_or(0);
   if (kind->scalar == "step") {
     for (const char* name : {"loss", "gradient_norm", "learning_rate"}) {
       if (const Node* value = event.find(name))
-        out.curve.push_back({"train", name, step, number_of(*value)});
+        out.curve.push_back({"train", name, step, value->as_number()});
     }
     if (const Node* norms = event.find("gradient_norms")) {
       for (const auto& [edit, norm] : norms->members)
-        out.curve.push_back({"train", "gradient_norm " + edit, step, number_of(norm)});
+        out.curve.push_back({"train", "gradient_norm " + edit, step, norm.as_number()});
     }
-    count_routes(event, routes);
+    count_routes(event, source, routes);
   } else if (kind->scalar == "evaluate") {
     visit_scores(
         event, "eval",
@@ -194,7 +188,11 @@ void read_event(const Node& event, RouteCounts& routes, MemberResult& out) {
 MemberResult read_run_folder(const Path& folder, const std::string& primary) {
   MemberResult out;
   const Path metrics = folder / "metrics.json", log = folder / "log.jsonl";
-  read_metrics(parse_json(read_file(metrics), metrics.string()), out);
+  if (!std::filesystem::exists(metrics))
+    throw InputError(named(folder.string()) +
+                     ": the run is not finished, for it has no metrics.json; graft train " +
+                     option_name("resume") + " goes on with it, or leave it out");
+  read_metrics(parse_json(read_file(metrics), metrics.string()), metrics.string(), out);
   sort_scores(primary, out.scores);
   read_records(folder / "records.json", out);
   const Path tensors = folder / "adapter" / "adapter.safetensors";
@@ -206,13 +204,14 @@ MemberResult read_run_folder(const Path& folder, const std::string& primary) {
   for (size_t begin = 0, number = 1; begin < lines.size(); ++number) {
     size_t end = lines.find('\n', begin);
     if (end == std::string::npos) end = lines.size();
-    read_event(parse_json(std::string_view(lines).substr(begin, end - begin),
-                          log.string() + ":" + std::to_string(number)),
+    const std::string source = log.string() + ":" + std::to_string(number);
+    read_event(parse_json(std::string_view(lines).substr(begin, end - begin), source), source,
                routes, out);
     begin = end + 1;
   }
   for (const auto& [name, counts] : routes)
     out.records.push_back({0, "train routes " + name, to_json(Node::integers(counts), -1)});
+  check_records(out, folder.string());
   return out;
 }
 

@@ -1,7 +1,6 @@
 #include "study/plan_file.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/options.h"
 #include "study/plan_members.h"
@@ -14,11 +13,8 @@ namespace {
 // Numbers are equal as numbers.
 bool is_same(const Node& a, const Node& b) {
   if (a == b) return true;
-  if (a.kind != Node::Kind::kScalar || b.kind != Node::Kind::kScalar || a.is_string || b.is_string)
-    return false;
-  char *end_a = nullptr, *end_b = nullptr;
-  const double x = std::strtod(a.scalar.c_str(), &end_a), y = std::strtod(b.scalar.c_str(), &end_b);
-  return !a.scalar.empty() && !b.scalar.empty() && *end_a == '\0' && *end_b == '\0' && x == y;
+  const std::optional<double> number = a.as_number();
+  return number && number == b.as_number();
 }
 
 class Reader {

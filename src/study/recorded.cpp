@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
+#include <limits>
 #include <map>
+
+#include "base/error.h"
+#include "study/kept_node.h"
 
 namespace graft {
 
@@ -11,11 +14,11 @@ namespace {
 
 constexpr size_t kValueBins = 20;
 
-double plain_number(const Node& node) { return std::strtod(node.scalar.c_str(), nullptr); }
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  // JSON quotes it
 
-std::vector<double> numbers_of(const Node& list) {
+std::vector<double> numbers_of(const std::vector<KeptNode>& items) {
   std::vector<double> out;
-  for (const Node& item : list.items) out.push_back(plain_number(item));
+  for (const KeptNode& item : items) out.push_back(item.node().as_number().value_or(kUnknown));
   return out;
 }
 
@@ -37,13 +40,31 @@ struct ValueSummary {
   std::vector<std::vector<double>> counts;  // empty: means alone
 };
 
-ValueSummary summary_of(const Node& node) {
-  if (node.kind == Node::Kind::kList) return {.mean = numbers_of(node), .counts = {}};
-  ValueSummary out{numbers_of(*node.find("mean")),
-                   plain_number(*node.find("low")),
-                   plain_number(*node.find("high")),
-                   {}};
-  for (const Node& column : node.find("counts")->items) out.counts.push_back(numbers_of(column));
+ValueSummary summary_of(const KeptNode& record) {
+  if (record.node().kind != Node::Kind::kMap)
+    return {.mean = numbers_of(record.items()), .counts = {}};
+  ValueSummary out{.mean = numbers_of(record.at("mean").items()),
+                   .low = record.at("low").number(),
+                   .high = record.at("high").number(),
+                   .counts = {}};
+  for (const KeptNode& column : record.at("counts").items(out.mean.size()))
+    out.counts.push_back(numbers_of(column.items()));
+  return out;
+}
+
+struct Bin {
+  double low = 0, high = 0, rows = 0, confidence = 0, accuracy = 0;
+};
+
+std::vector<Bin> bins_of(const KeptNode& record) {
+  std::vector<Bin> out;
+  for (const KeptNode& bin : record.items()) {
+    const std::vector<KeptNode> own = bin.items(5);
+    const std::vector<double> numbers = numbers_of(own);
+    const bool is_empty = numbers[2] == 0;  // its means are null; those of older runs are 0
+    out.push_back({own[0].number(), own[1].number(), numbers[2], is_empty ? 0 : numbers[3],
+                   is_empty ? 0 : numbers[4]});
+  }
   return out;
 }
 
@@ -89,19 +110,19 @@ Node joined_node(const std::vector<ValueSummary>& members) {
 }
 
 // Bins of the same limits, with rows added up and means weighted by them.
-Node joined_bins(const std::vector<Node>& members) {
+Node joined_bins(const std::vector<Bin>& members) {
   std::map<std::pair<double, double>, std::vector<double>> bins;
-  for (const Node& member : members) {
-    for (const Node& bin : member.items) {
-      const std::vector<double> own = numbers_of(bin);  // low, high, rows, confidence, accuracy
-      std::vector<double>& sum = bins[{own[0], own[1]}];
-      add_to({own[2], own[2] * own[3], own[2] * own[4]}, sum);
-    }
-  }
+  for (const Bin& bin : members)
+    add_to({bin.rows, bin.rows * bin.confidence, bin.rows * bin.accuracy},
+           bins[{bin.low, bin.high}]);
   std::vector<Node> out;
   for (const auto& [limits, sum] : bins) {
-    const double rows = std::max(sum[0], 1.0);
-    out.push_back(list_of({limits.first, limits.second, sum[0], sum[1] / rows, sum[2] / rows}));
+    const double rows = sum[0];
+    const auto mean = [&](double total) {
+      return rows == 0 ? Node::null() : Node::number(total / rows);
+    };
+    out.push_back(Node::list({Node::number(limits.first), Node::number(limits.second),
+                              Node::number(rows), mean(sum[1]), mean(sum[2])}));
   }
   return Node::list(std::move(out));
 }
@@ -109,10 +130,10 @@ Node joined_bins(const std::vector<Node>& members) {
 // Of the members of a cell, by name.
 struct CellRecords {
   std::map<std::pair<std::string, std::string>, std::vector<ValueSummary>> values;  // side, name
-  std::map<std::string, std::vector<Node>> reliability;                             // side
+  std::map<std::string, std::vector<Bin>> reliability;                              // side
   std::map<std::string, std::vector<double>> routes;
 
-  void add(const MemberResult& result) {
+  void add(const MemberResult& result, const std::string& source) {
     constexpr std::string_view kReliability = " reliability", kRoutes = "train routes ";
     int64_t last = 0;
     for (const RecordedMeans& each : result.records) last = std::max(last, each.step);
@@ -121,18 +142,21 @@ struct CellRecords {
           return each.step == 0 && !each.values.empty() && each.values.front() == '{';
         });
     for (const RecordedMeans& each : result.records) {
-      const Node node = parse_json(each.values, each.name);
+      const std::string where = source + ": " + each.name;
+      const Node node = parse_json(each.values, where);
+      const KeptNode record(node, where);
       if (each.name.ends_with(kReliability)) {
         const std::string side = each.name.substr(0, each.name.size() - kReliability.size());
-        reliability[side].push_back(node);
+        const std::vector<Bin> bins = bins_of(record);
+        reliability[side].insert(reliability[side].end(), bins.begin(), bins.end());
       } else if (each.name.starts_with(kRoutes)) {
-        add_to(numbers_of(node), routes[each.name.substr(kRoutes.size())]);
+        add_to(numbers_of(record.items()), routes[each.name.substr(kRoutes.size())]);
       } else if (node.kind == Node::Kind::kMap) {
         const size_t space = each.name.find(' ');
         values[{each.name.substr(0, space), each.name.substr(space + 1)}].push_back(
-            summary_of(node));
+            summary_of(record));
       } else if (each.step == last && (!has_rows || each.name.ends_with(".cosine"))) {
-        values[{"eval", each.name}].push_back(summary_of(node));
+        values[{"eval", each.name}].push_back(summary_of(record));
       }
     }
   }
@@ -146,11 +170,17 @@ std::string cell_name(const ResultCell& cell) {
   return name;
 }
 
+void check_records(const MemberResult& result, const std::string& source) {
+  CellRecords().add(result, source);
+}
+
 Node recorded_node(const StudyStore& store, const StudyTable& table) {
   std::vector<Node> values, reliability, routes;
   for (const ResultCell& cell : table.cells) {
     CellRecords records;
-    for (const size_t member : cell.members) records.add(store.result(member));
+    for (const size_t member : cell.members)
+      records.add(store.result(member), "'" + store.path().string() + "': member " +
+                                            quote(store.plan().members[member].name));
     const Node name = Node::text(cell_name(cell));
     for (const auto& [key, members] : records.values) {
       Node node = joined_node(members);

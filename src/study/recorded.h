@@ -16,6 +16,9 @@ namespace graft {
 // last evaluation (side eval) alone.
 Node recorded_node(const StudyStore& store, const StudyTable& table);
 
+// Throws InputError "SOURCE: NAME: is damaged: ..." where a record is none that a run makes.
+void check_records(const MemberResult& result, const std::string& source);
+
 // "lora, cola": what a cell is called.
 std::string cell_name(const ResultCell& cell);
 

@@ -25,10 +25,6 @@ Node part_node(const StudyTable& table, StudyTablePart part) {
                     {"csv", Node::text(to_text(table, part, StudyTableFormat::kCsv))}});
 }
 
-Node number_or_null(const std::optional<double>& value) {
-  return value ? Node::number(*value) : Node::null();
-}
-
 Node member_node(const StudyStore& store, size_t index, const MemberStatus& status) {
   const PlannedMember& member = store.plan().members[index];
   Node out = Node::map({{"name", Node::text(member.name)},
@@ -43,7 +39,7 @@ Node member_node(const StudyStore& store, size_t index, const MemberStatus& stat
   const MemberResult result = store.result(index);
   Node scores = Node::map(), numbers = Node::map();
   for (const FinalScore& score : result.scores)
-    scores[score.side + " " + score.metric] = number_or_null(score.value);
+    scores[score.side + " " + score.metric] = Node::number_or_null(score.value);
   for (const auto* list : {&result.facts, &result.readings}) {
     for (const NamedNumber& each : *list) numbers[each.name] = Node::number(each.value);
   }
@@ -63,10 +59,10 @@ Node cells_node(const StudyTable& table) {
                            {"metric", Node::text(cell.metric)},
                            {"mean", Node::number(cell.summary.mean)},
                            {"scores", Node::list(std::move(scores))},
-                           {"parameters", number_or_null(cell.parameters)},
-                           {"seconds", number_or_null(cell.seconds)},
-                           {"memory", number_or_null(cell.memory)},
-                           {"bytes", number_or_null(cell.bytes)}});
+                           {"parameters", Node::number_or_null(cell.parameters)},
+                           {"seconds", Node::number_or_null(cell.seconds)},
+                           {"memory", Node::number_or_null(cell.memory)},
+                           {"bytes", Node::number_or_null(cell.bytes)}});
     if (cell.interval) {
       node["low"] = Node::number(cell.interval->low);
       node["high"] = Node::number(cell.interval->high);
@@ -105,7 +101,8 @@ Node point_node(int64_t step, const StepValues& values, double level) {
   Node out = Node::list({Node::integer(step), Node::number(summarise(known).mean),
                          interval ? Node::number(interval->low) : Node::null(),
                          interval ? Node::number(interval->high) : Node::null()});
-  for (const std::optional<double>& value : values) out.items.push_back(number_or_null(value));
+  for (const std::optional<double>& value : values)
+    out.items.push_back(Node::number_or_null(value));
   return out;
 }
 

@@ -1,6 +1,5 @@
 #include "study/result_node.h"
 
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,10 +10,6 @@
 namespace graft {
 
 namespace {
-
-Node value_node(const std::optional<double>& value) {
-  return value ? Node::number(*value) : Node::null();
-}
 
 // A list with a list for each item.
 template <class Item, class F>
@@ -36,12 +31,9 @@ class Cells {
   explicit Cells(const Node& row) : row_(row) {}
 
   std::string text() { return next().scalar; }
-  double number() { return std::strtod(next().scalar.c_str(), nullptr); }
-  int64_t integer() { return std::strtoll(next().scalar.c_str(), nullptr, 10); }
-  std::optional<double> value() {
-    const bool is_none = row_.items.at(at_).kind == Node::Kind::kNull;
-    return is_none ? (++at_, std::nullopt) : std::optional(number());
-  }
+  double number() { return next().as_number().value(); }
+  int64_t integer() { return next().as_integer().value(); }
+  std::optional<double> value() { return next().as_number(); }  // none: null
 
  private:
   const Node& next() { return row_.items.at(at_++); }
@@ -70,11 +62,12 @@ NamedNumber named_number(Cells& cells) { return {cells.text(), cells.number()}; 
 Node result_node(const MemberResult& result) {
   Node out = Node::map();
   out["scores"] = rows_node(result.scores, [](const FinalScore& each) {
-    return std::vector{Node::text(each.side), Node::text(each.metric), value_node(each.value)};
+    return std::vector{Node::text(each.side), Node::text(each.metric),
+                       Node::number_or_null(each.value)};
   });
   out["curve"] = rows_node(result.curve, [](const CurvePoint& each) {
     return std::vector{Node::text(each.side), Node::text(each.metric), Node::integer(each.step),
-                       value_node(each.value)};
+                       Node::number_or_null(each.value)};
   });
   out["answers"] = rows_node(result.answers, [](const RowAnswer& each) {
     return std::vector{Node::text(each.side), Node::integer(each.row), Node::text(each.id),

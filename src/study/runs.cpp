@@ -6,6 +6,7 @@
 
 #include "base/document.h"
 #include "base/error.h"
+#include "base/printable.h"
 #include "study/harvest.h"
 
 namespace graft {
@@ -13,6 +14,16 @@ namespace graft {
 namespace {
 
 using Settings = std::vector<std::pair<std::string, std::string>>;
+
+constexpr const char* kAdapter = "adapter";
+constexpr const char* kUnset = "unset";
+
+std::string value_of_setting(const Settings& run, const std::string& key) {
+  for (const auto& [name, value] : run) {
+    if (name == key) return value;
+  }
+  return kUnset;
+}
 
 // Every setting that is no section, with its path: {"data.rows", "100"}.
 void flatten(const Node& node, const std::string& path, Settings& out) {
@@ -22,19 +33,68 @@ void flatten(const Node& node, const std::string& path, Settings& out) {
     return;
   }
   const std::string text = node.kind == Node::Kind::kScalar ? node.scalar
-                           : node.kind == Node::Kind::kNull ? "unset"
+                           : node.kind == Node::Kind::kNull ? kUnset
                                                             : to_json(node, -1);
   out.emplace_back(path, text);
 }
 
+// Puts the options of all edits with their paths into `out`, {"0.gate.of.lora.rank", "4"}. What the
+// edits are: "gate of lora, bitfit".
+std::string flatten_edits(const Node& edits, const std::string& path, Settings& out) {
+  std::string kinds;
+  for (size_t i = 0; i < edits.items.size(); ++i)
+    kinds +=
+        (i == 0 ? "" : ", ") + flatten_edits(edits.items[i], path + std::to_string(i) + ".", out);
+  for (const auto& [name, value] : edits.members) {
+    if (name == "of") continue;
+    kinds = name;
+    if (value.kind == Node::Kind::kMap) flatten(value, path + name, out);
+  }
+  if (const Node* of = edits.find("of"))
+    kinds += " of " + flatten_edits(*of, path + kinds + ".of.", out);
+  return kinds;
+}
+
+// As settings of a study are spelled: {"adapter.rank", "4"} where one edit alone has the option,
+// else {"adapter.0.lora.rank", "4"}.
+void add_options(const Node& edits, Settings& out) {
+  Settings all;
+  out.emplace_back("adapter.edits", flatten_edits(edits, "", all));
+  const auto last = [](const std::string& path) { return path.substr(path.rfind('.') + 1); };
+  std::map<std::string, int> counts;
+  for (const auto& [path, value] : all) ++counts[last(path)];
+  for (const auto& [path, value] : all)
+    out.emplace_back("adapter." + (counts[last(path)] == 1 ? last(path) : path), value);
+}
+
+Settings settings_of(const Node& document) {
+  Settings out;
+  for (const auto& [key, value] : document.members) {
+    if (key != kAdapter) flatten(value, key, out);
+  }
+  const Node* adapter = document.find(kAdapter);
+  if (adapter == nullptr || adapter->kind != Node::Kind::kMap) return out;
+  for (const auto& [key, value] : adapter->members) {
+    if (key != "edits") flatten(value, key, out);
+    else add_options(value, out);
+  }
+  // The run's is the head's, where that has none of its own.
+  const std::string dropout = value_of_setting(out, "dropout");
+  std::erase(out, std::pair<std::string, std::string>("head.dropout", dropout));
+  return out;
+}
+
 // What the factors `method` and `task` tell, or no setting that makes a run another.
 bool is_told_apart(const std::string& key) {
-  return key == "out" || key == "task" || key == "adapter_name" || key == "lengthened_from" ||
-         key.starts_with("adapter.");
+  return key == "out" || key == "task" || key == "adapter_name" || key == "lengthened_from";
+}
+
+bool is_of_adapter(const std::string& key) {
+  return key.starts_with("adapter.") || key.starts_with("head.");
 }
 
 // Settings that not all runs have alike, in the order of run.yaml.
-std::vector<std::string> differing_keys(const std::vector<Settings>& runs) {
+std::vector<std::string> differing_among(const std::vector<Settings>& runs) {
   std::vector<std::string> order;
   std::map<std::string, std::set<std::string>> values;
   std::map<std::string, size_t> counts;
@@ -50,11 +110,18 @@ std::vector<std::string> differing_keys(const std::vector<Settings>& runs) {
   return order;
 }
 
-std::string value_of_setting(const Settings& run, const std::string& key) {
-  for (const auto& [name, value] : run) {
-    if (name == key) return value;
+// Of adapters the options in which runs of one method differ: those of two methods do anyway.
+std::vector<std::string> differing_keys(const std::vector<Settings>& runs) {
+  std::vector<std::string> keys = differing_among(runs);
+  std::erase_if(keys, is_of_adapter);
+  std::map<std::string, std::vector<Settings>> by_method;
+  for (const Settings& run : runs) by_method[value_of_setting(run, "adapter_name")].push_back(run);
+  for (const auto& [method, alike] : by_method) {
+    for (const std::string& key : differing_among(alike)) {
+      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+    }
   }
-  return "unset";
+  return keys;
 }
 
 // By which the run was judged; "" where its adapter does not say.
@@ -76,7 +143,7 @@ StudyStore study_of_runs(const std::vector<Path>& folders) {
   for (const Path& folder : folders) {
     const Path file = folder / "run.yaml";
     documents.push_back(parse_yaml(read_file(file), file.string()));
-    flatten(documents.back(), "", settings.emplace_back());
+    settings.push_back(settings_of(documents.back()));
   }
   const std::vector<std::string> keys = differing_keys(settings);
   std::map<std::string, std::string> names;  // of members, and their folders
@@ -90,9 +157,12 @@ StudyStore study_of_runs(const std::vector<Path>& folders) {
       member.name += ", " + key + " " + member.factors.back().second;
     }
     const auto [first, is_new] = names.emplace(member.name, folders[i].string());
+    std::error_code ignored;
+    if (!is_new && std::filesystem::equivalent(folders[i], first->second, ignored))
+      throw InputError(named(folders[i].string()) + ": is given twice; leave one out");
     if (!is_new)
       throw InputError("'" + folders[i].string() + "': is the same run as '" + first->second +
-                       "' but for its adapter's options: give one of them another adapter_name");
+                       "' by all its settings: leave one out, or give it another adapter_name");
     member.settings = to_json(documents[i], -1);
     plan.members.push_back(std::move(member));
   }

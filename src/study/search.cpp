@@ -12,11 +12,15 @@ namespace {
 
 std::string drawn_value(const SearchAxis& axis, Random& random) {
   if (!axis.values.empty()) return axis.values[random.below(axis.values.size())];
+  if (axis.is_whole) {
+    const double count = axis.high - axis.low + 1;
+    return std::to_string(std::llround(axis.low) +
+                          static_cast<int64_t>(random.below(static_cast<uint64_t>(count))));
+  }
   const double u = random.uniform();
   const double value = axis.is_logarithmic ? axis.low * std::pow(axis.high / axis.low, u)
                                            : axis.low + (axis.high - axis.low) * u;
-  if (!axis.is_whole) return Node::number(static_cast<double>(static_cast<float>(value))).scalar;
-  return std::to_string(std::lround(std::clamp(value, axis.low, axis.high)));
+  return Node::number(static_cast<double>(static_cast<float>(value))).scalar;
 }
 
 std::vector<TrialSettings> all_combinations(const std::vector<SearchAxis>& axes) {

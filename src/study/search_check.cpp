@@ -10,13 +10,16 @@ namespace graft {
 
 namespace {
 
-// Of a list its values, of a range its ends.
+// Of a list its values; of a range its ends, and a value between them that is no whole number, as
+// the drawn ones are: a setting that takes whole numbers alone is told of here.
 std::vector<std::string> values_of(const SearchAxis& axis) {
   if (!axis.values.empty()) return axis.values;
-  const auto text = [&](double value) {
-    return axis.is_whole ? std::to_string(std::llround(value)) : Node::number(value).scalar;
-  };
-  return {text(axis.low), text(axis.high)};
+  if (axis.is_whole)
+    return {std::to_string(std::llround(axis.low)), std::to_string(std::llround(axis.high))};
+  constexpr double kGoldenSection = 0.618034;
+  const double between = axis.low + (axis.high - axis.low) * kGoldenSection;
+  return {Node::number(axis.low).scalar, Node::number(between).scalar,
+          Node::number(axis.high).scalar};
 }
 
 // The settings of a run of the trial. What is wrong with it is told where the file says the setting
@@ -42,9 +45,8 @@ void check_length(const SearchPlan& search, const SearchGroup& group, const Node
   const bool is_budget = search.halving && search.halving->key == "epochs";
   const bool is_searched = std::any_of(search.axes.begin(), search.axes.end(),
                                        [](const SearchAxis& axis) { return axis.key == "epochs"; });
-  const Node* steps = settings.find("max_steps");
   const bool counts_steps = (search.halving && search.halving->key == "max_steps") ||
-                            (steps != nullptr && steps->scalar != "0");
+                            settings.find_integer("max_steps").value_or(0) != 0;
   if ((is_budget || is_searched) && counts_steps)
     throw InputError(place_of_key(search, "epochs") + ": search of " + quote(group.name) +
                      ": epochs change nothing where max_steps counts instead; search that, or "

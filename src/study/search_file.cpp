@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/wording.h"
 #include "study/plan_members.h"
 #include "study/search_trials.h"
 
@@ -13,20 +14,25 @@ namespace {
 
 constexpr int64_t kMostTries = 10'000;
 constexpr double kFar = 1e300;
+constexpr double kMostWhole = 1e15;  // a double holds every whole number up to here
 
 enum class Scale { kLinear, kLog, kWhole };
 constexpr Name<Scale> kScales[] = {
     {Scale::kLinear, "linear"}, {Scale::kLog, "log"}, {Scale::kWhole, "whole"}};
 
 void read_range(Options& range, SearchAxis& axis) {
-  axis.low = range.number("low", std::nullopt, -kFar, kFar);
-  axis.high = range.number("high", std::nullopt, -kFar, kFar);
   const Scale scale = range.choice("scale", Scale::kLinear, kScales);
   axis.is_logarithmic = scale == Scale::kLog;
   axis.is_whole = scale == Scale::kWhole;
+  const double far = axis.is_whole ? kMostWhole : kFar;
+  axis.low = range.number("low", std::nullopt, -far, far);
+  axis.high = range.number("high", std::nullopt, -far, far);
   if (axis.high < axis.low) range.fault("high", "expected no less than low");
   if (axis.is_logarithmic && axis.low <= 0)
     range.fault("low", "on a logarithmic scale expected more than 0");
+  for (const auto& [key, end] : {std::pair{"low", axis.low}, {"high", axis.high}}) {
+    if (axis.is_whole && end != std::floor(end)) range.fault(key, "of whole numbers expected one");
+  }
 }
 
 std::string place_in(const Options& options, const Node& node) {
@@ -48,7 +54,20 @@ std::string reason_against(const std::string& key, const std::vector<SearchAxis>
   return says.empty() ? "" : quote(key) + " is no setting of a study: " + says;
 }
 
-std::vector<SearchAxis> read_axes(Options& search, SearchKind kind) {
+// A few long lists have more combinations than an integer counts: it ends at the first too many.
+void check_combinations(Options& search, const std::vector<SearchAxis>& axes) {
+  int64_t count = 1;
+  for (const SearchAxis& axis : axes) {
+    count *= std::ssize(axis.values);
+    if (count <= kMostTries) continue;
+    return search.fault("settings", "expected lists of at most " + count_text(kMostTries) +
+                                        " combinations, found more; leave values out, or draw "
+                                        "some of them (kind: random, tries: 100)");
+  }
+}
+
+// `kind`: nothing where that is wrong itself.
+std::vector<SearchAxis> read_axes(Options& search, std::optional<SearchKind> kind) {
   std::vector<SearchAxis> axes;
   const Node* map = search.raw("settings");
   if (map == nullptr || map->kind != Node::Kind::kMap || map->members.empty()) {
@@ -85,14 +104,14 @@ Halving read_halving(Options& search, const std::vector<SearchAxis>& axes) {
   out.key = long_name(options.choice("setting", std::nullopt, {"epochs", "max_steps", "rows"}));
   const bool is_whole = out.key != "epochs";
   const double least = is_whole ? 1 : 1e-3;
-  double from = options.number("from", std::nullopt, least, 1e12),
-         to = options.number("to", std::nullopt, least, 1e12);
-  if (is_whole) {
-    from = std::floor(from);
-    to = std::floor(to);
+  const double from = options.number("from", std::nullopt, least, 1e12),
+               to = options.number("to", std::nullopt, least, 1e12);
+  for (const auto& [key, budget] : {std::pair{"from", from}, {"to", to}}) {
+    if (is_whole && budget != std::floor(budget)) options.fault(key, "expected a whole number");
   }
   out.factor = options.integer("factor", 3, 2, 100);
-  if (to <= from) options.fault("to", "expected more than from");
+  if (to <= from && !options.is_faulty("from") && !options.is_faulty("to"))
+    options.fault("to", "expected more than from");
   else
     for (double budget = from; budget < to; budget *= static_cast<double>(out.factor))
       out.budgets.push_back(budget);
@@ -109,8 +128,14 @@ std::optional<SearchPlan> read_search(Options& options) {
   Options& search = options.section("search");
   SearchPlan plan;
   plan.kind = search.choice("kind", SearchKind::kGrid, kSearchKinds);
-  plan.axes = read_axes(search, plan.kind);
-  if (plan.kind == SearchKind::kRandom) {
+  const bool has_kind = !search.is_faulty("kind");
+  plan.axes = read_axes(search, has_kind ? std::optional(plan.kind) : std::nullopt);
+  if (!has_kind) {
+    search.ignore("tries");
+    search.ignore("draw");
+  } else if (plan.kind == SearchKind::kGrid) {
+    check_combinations(search, plan.axes);
+  } else {
     plan.tries = search.integer("tries", std::nullopt, 1, kMostTries);
     plan.draw = search.integer("draw", 0, 0, INT64_MAX);
   }

@@ -1,12 +1,12 @@
 #include "study/search_run.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/spelling.h"
 #include "data/metrics.h"
+#include "study/kept_node.h"
 #include "study/search.h"
 #include "study/search_trials.h"
 
@@ -47,11 +47,9 @@ Node to_node(const TrialRecord& record) {
                     {"reason", Node::text(record.reason)}});
 }
 
-TrialRecord record_of(const Node& node, Trial trial) {
-  TrialRecord record{
-      std::move(trial), {}, node.find("metric")->scalar, node.find("reason")->scalar};
-  for (const Node& score : node.find("scores")->items)
-    record.scores.push_back(std::strtod(score.scalar.c_str(), nullptr));
+TrialRecord record_of(const KeptNode& node, Trial trial) {
+  TrialRecord record{std::move(trial), {}, node.at("metric").text(), node.at("reason").text()};
+  for (const KeptNode& score : node.at("scores").items()) record.scores.push_back(score.number());
   return record;
 }
 
@@ -147,16 +145,17 @@ class SearchRunner {
   }
 
   // The trials of an earlier process, in their order.
-  std::vector<Node> earlier(size_t group) const {
-    const Node* searches = earlier_.find("searches");
-    if (searches == nullptr || searches->items.size() <= group) return {};
-    return searches->items[group].find("trials")->items;
+  std::vector<KeptNode> earlier(size_t group) const {
+    if (earlier_.find("searches") == nullptr) return {};
+    const std::vector<KeptNode> searches =
+        KeptNode(earlier_, file().string()).at("searches").items();
+    return group < searches.size() ? searches[group].at("trials").items() : std::vector<KeptNode>();
   }
 
   bool search(size_t g) {
     const SearchGroup& group = groups_[g];
     const std::unique_ptr<Searcher> searcher = searcher_of(group);
-    std::vector<Node> known = earlier(g);
+    std::vector<KeptNode> known = earlier(g);
     if (options_.retries_failed && options_.may_run) known.erase(first_failed(known), known.end());
     std::vector<Node> trials;
     while (const std::optional<Trial> trial = searcher->ask()) {
@@ -187,9 +186,9 @@ class SearchRunner {
     return true;
   }
 
-  static std::vector<Node>::iterator first_failed(std::vector<Node>& trials) {
+  static std::vector<KeptNode>::iterator first_failed(std::vector<KeptNode>& trials) {
     return std::find_if(trials.begin(), trials.end(),
-                        [](const Node& trial) { return !trial.find("reason")->scalar.empty(); });
+                        [](const KeptNode& trial) { return !trial.at("reason").text().empty(); });
   }
 
   static std::optional<double> goodness(const TrialRecord& record) {

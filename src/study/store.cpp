@@ -1,11 +1,8 @@
 #include "study/store.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
+#include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <map>
 
 #include "base/digest.h"
 #include "base/document.h"
@@ -94,13 +91,27 @@ void create(const Path& path, const StudyPlan& plan) {
     Database database(fresh, Database::Mode::kCreate);
     write_plan(database, plan);
   }
-  if (::link(fresh.c_str(), path.c_str()) != 0) {  // never replaces
-    const int error = errno;
-    fs::remove(fresh);
-    throw IoError("cannot make '" + path.string() + "': " + std::strerror(error));
+  name_new_file(fresh, path);
+}
+
+std::vector<std::string> tables_of(Database& database) {
+  std::vector<std::string> out;
+  Statement tables =
+      database.prepare("SELECT sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid");
+  while (tables.step()) out.push_back(tables.text(0));
+  return out;
+}
+
+// What every query and every value that is read relies on: columns, their types, the states.
+void check_tables(Database& database, const std::string& where) {
+  Database fresh(":memory:", Database::Mode::kCreate);
+  fresh.execute(kTables);
+  const std::vector<std::string> found = tables_of(database);
+  for (const std::string& table : tables_of(fresh)) {
+    if (std::find(found.begin(), found.end(), table) == found.end())
+      throw InputError(where + "is damaged (expected " + quote(table) +
+                       " among its tables); nothing was written to it");
   }
-  fs::remove(fresh);
-  sync_directory(path.has_parent_path() ? path.parent_path() : Path("."));
 }
 
 void check_is_study(Database& database) {
@@ -116,42 +127,35 @@ void check_is_study(Database& database) {
   check.step();
   if (const std::string says = check.text(0); says != "ok")
     throw InputError(where + "is damaged (" + says + "); nothing was written to it");
+  check_tables(database, where);
 }
 
 StudyPlan read_plan(Database& database) {
   StudyPlan plan;
+  const auto damaged = [&](const std::string& what) {
+    return InputError("'" + database.path().string() + "': is damaged (" + what + ")");
+  };
   Statement study = database.prepare("SELECT name, file FROM study");
-  ensure(study.step(), "a study's file has no row in its table 'study'");
+  if (!study.step()) throw damaged("its table 'study' is empty");
   plan.name = study.text(0);
   plan.file = study.text(1);
-  Statement members = database.prepare("SELECT name, settings FROM members ORDER BY member");
-  while (members.step()) plan.members.push_back({members.text(0), {}, members.text(1)});
+  Statement members =
+      database.prepare("SELECT name, settings, member FROM members ORDER BY member");
+  while (members.step()) {
+    if (members.integer(2) != std::ssize(plan.members))
+      throw damaged("member " + std::to_string(plan.members.size()) + " is missing");
+    plan.members.push_back({members.text(0), {}, members.text(1)});
+  }
   Statement factors =
       database.prepare("SELECT member, name, value FROM factors ORDER BY member, place");
   while (factors.step()) {
     const auto member = static_cast<size_t>(factors.integer(0));
     if (member >= plan.members.size())
-      throw InputError("'" + database.path().string() + "': is damaged (a factor of member " +
-                       std::to_string(member) + ", of which there is none)");
+      throw damaged("a factor of member " + std::to_string(factors.integer(0)) +
+                    ", of which there is none");
     plan.members[member].factors.emplace_back(factors.text(1), factors.text(2));
   }
   return plan;
-}
-
-// What the two plans have apart, for a message.
-std::string difference_of(const StudyPlan& found, const StudyPlan& wanted) {
-  if (found.name != wanted.name) return "it holds the study " + quote(found.name);
-  if (found.members.size() != wanted.members.size())
-    return "its study has " + std::to_string(found.members.size()) + " members, this one " +
-           std::to_string(wanted.members.size());
-  for (size_t i = 0; i < found.members.size(); ++i) {
-    if (found.members[i].name != wanted.members[i].name)
-      return "its member " + std::to_string(i + 1) + " is " + quote(found.members[i].name) +
-             ", and " + quote(wanted.members[i].name) + " here";
-    if (found.members[i] != wanted.members[i])
-      return "the settings of its member " + quote(found.members[i].name) + " are others";
-  }
-  return "it differs";
 }
 
 std::vector<NamedNumber> read_numbers(Database& database, const char* table, int64_t member) {
@@ -224,6 +228,14 @@ const std::string* PlannedMember::factor(std::string_view key) const {
   return nullptr;
 }
 
+std::optional<double> find_number(const std::vector<NamedNumber>& numbers,
+                                  const std::string& name) {
+  for (const NamedNumber& each : numbers) {
+    if (each.name == name) return each.value;
+  }
+  return std::nullopt;
+}
+
 std::string StudyPlan::digest() const {
   std::vector<Node> list;
   for (const PlannedMember& member : members) {
@@ -234,6 +246,34 @@ std::string StudyPlan::digest() const {
         Node::list({Node::text(member.name), std::move(factors), Node::text(member.settings)}));
   }
   return sha256(to_json(Node::list({Node::text(name), Node::list(std::move(list))}), -1));
+}
+
+std::string StudyPlan::difference_from(const StudyPlan& wanted) const {
+  if (name != wanted.name) return "it holds the study " + quote(name);
+  if (members.size() != wanted.members.size())
+    return "its study has " + std::to_string(members.size()) + " members, this one " +
+           std::to_string(wanted.members.size());
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (members[i].name != wanted.members[i].name)
+      return "its member " + std::to_string(i + 1) + " is " + quote(members[i].name) + ", and " +
+             quote(wanted.members[i].name) + " here";
+    if (members[i] != wanted.members[i])
+      return "the settings of its member " + quote(members[i].name) + " are others";
+  }
+  return "it differs";
+}
+
+std::optional<std::vector<size_t>> StudyPlan::places_of(const StudyPlan& part) const {
+  if (name != part.name) return std::nullopt;
+  std::map<std::string_view, size_t> places;  // a member's settings are its run, and no other's
+  for (size_t i = 0; i < members.size(); ++i) places.emplace(members[i].settings, i);
+  std::vector<size_t> out;
+  for (const PlannedMember& member : part.members) {
+    const auto found = places.find(member.settings);
+    if (found == places.end()) return std::nullopt;
+    out.push_back(found->second);
+  }
+  return out;
 }
 
 bool MemberResult::agrees_with(const MemberResult& other) const {
@@ -250,12 +290,17 @@ StudyStore::StudyStore(StudyStore&&) noexcept = default;
 
 StudyStore StudyStore::open(const Path& path, const StudyPlan& plan) {
   if (!fs::exists(path)) create(path, plan);
-  StudyStore found(std::make_unique<Database>(path, Database::Mode::kOpen));
-  if (found.plan_.digest() != plan.digest())
-    throw InputError("'" + path.string() +
-                     "': holds another study than this one: " + difference_of(found.plan_, plan) +
-                     "; it is left as it is: give another file, or the study that it was made for");
-  return found;
+  {
+    StudyStore found(std::make_unique<Database>(path, Database::Mode::kOpen));
+    if (found.plan_.digest() == plan.digest()) return found;
+    if (!plan.places_of(found.plan_))
+      throw InputError("'" + path.string() + "': holds another study than this one: " +
+                       found.plan_.difference_from(plan) +
+                       "; it is left as it is: give another file, or the study that it was made "
+                       "for, which may have more members than it had");
+  }
+  extend_study(path, plan);
+  return StudyStore(std::make_unique<Database>(path, Database::Mode::kOpen));
 }
 
 StudyStore StudyStore::in_memory(const StudyPlan& plan) {
@@ -268,6 +313,8 @@ StudyStore StudyStore::read(const Path& path) {
   if (!fs::exists(path)) throw InputError("'" + path.string() + "': no such file");
   return StudyStore(std::make_unique<Database>(path, Database::Mode::kOpen));
 }
+
+const Path& StudyStore::path() const { return database_->path(); }
 
 std::vector<MemberStatus> StudyStore::statuses() const {
   std::vector<MemberStatus> out;
@@ -353,56 +400,6 @@ void StudyStore::retry(size_t member) {
   Transaction transaction(*database_);
   set_state(member, MemberState::kWaiting, "");
   transaction.commit();
-}
-
-namespace {
-
-// Takes over what `shard` has of each member. Throws InputError where `joined` has another result.
-void take_members(const StudyStore& shard, const Path& path, StudyStore& joined) {
-  const std::vector<MemberStatus> theirs = shard.statuses(), ours = joined.statuses();
-  for (size_t i = 0; i < theirs.size(); ++i) {
-    if (theirs[i].state == MemberState::kWaiting) continue;
-    const bool is_done = theirs[i].state == MemberState::kDone;
-    if (ours[i].state == MemberState::kWaiting) {
-      if (is_done) joined.finish(i, shard.result(i));
-      else joined.fail(i, theirs[i].reason);
-      continue;
-    }
-    if (theirs[i] == ours[i] && (!is_done || shard.result(i).agrees_with(joined.result(i))))
-      continue;
-    throw InputError("'" + path.string() + "': the member " + quote(shard.plan().members[i].name) +
-                     " is there and in a file before it, and the two differ; leave one out");
-  }
-}
-
-}  // namespace
-
-void join_studies(const std::vector<Path>& files, const Path& out) {
-  if (files.empty()) throw InputError("join: expected the files of a study, found none");
-  if (fs::exists(out))
-    throw InputError("'" + out.string() + "': is there already; give another file");
-  const StudyPlan plan = StudyStore::read(files.front()).plan();
-  const Path part = out.parent_path() / ("." + out.filename().string() + ".joined");
-  for (const char* end : {"", "-journal"}) fs::remove(part.string() + end);
-  try {
-    StudyStore joined = StudyStore::open(part, plan);
-    for (const Path& file : files) {
-      const StudyStore shard = StudyStore::read(file);
-      if (shard.plan().digest() != plan.digest())
-        throw InputError("'" + file.string() + "': is of another study than '" +
-                         files.front().string() + "': " + difference_of(shard.plan(), plan));
-      take_members(shard, file, joined);
-    }
-  } catch (const Error&) {
-    fs::remove(part);
-    throw;
-  }
-  if (::link(part.c_str(), out.c_str()) != 0) {
-    const int error = errno;
-    fs::remove(part);
-    throw IoError("cannot make '" + out.string() + "': " + std::strerror(error));
-  }
-  fs::remove(part);
 }
 
 }  // namespace graft

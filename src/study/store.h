@@ -39,6 +39,13 @@ struct StudyPlan {
 
   // Of everything but the text of the file, whose comments may change.
   std::string digest() const;
+
+  // What it and another plan have apart, for a message: "its member 3 is ...".
+  std::string difference_from(const StudyPlan& wanted) const;
+
+  // Of each member of `part` the place here, where the same run stands, whatever it is called.
+  // Nothing where the studies have other names, or one of the members is missing.
+  std::optional<std::vector<size_t>> places_of(const StudyPlan& part) const;
 };
 
 enum class MemberState { kWaiting, kDone, kFailed };
@@ -86,6 +93,9 @@ struct NamedNumber {
   friend bool operator==(const NamedNumber&, const NamedNumber&) = default;
 };
 
+// None where no number has the name.
+std::optional<double> find_number(const std::vector<NamedNumber>& numbers, const std::string& name);
+
 // Each list in an order of its own that is the same for the same run.
 struct MemberResult {
   std::vector<FinalScore> scores;
@@ -101,8 +111,9 @@ struct MemberResult {
 
 class StudyStore {
  public:
-  // Opens the file at `path` for writing, or makes it where there is none. Throws InputError where
-  // it holds another study than `plan`, IoError.
+  // Opens the file at `path` for writing, or makes it where there is none. Where `plan` has all
+  // members of the file and more, the file gets these. Throws InputError where it holds another
+  // study, IoError.
   static StudyStore open(const Path& path, const StudyPlan& plan);
   // On no disk.
   static StudyStore in_memory(const StudyPlan& plan);
@@ -111,6 +122,7 @@ class StudyStore {
   ~StudyStore();
   StudyStore(StudyStore&&) noexcept;
 
+  const Path& path() const;  // ":memory:" of one on no disk
   const StudyPlan& plan() const { return plan_; }
   // Of every member, in the order of the plan; members are named by their index there.
   std::vector<MemberStatus> statuses() const;
@@ -131,6 +143,10 @@ class StudyStore {
   std::unique_ptr<Database> database_;
   StudyPlan plan_;
 };
+
+// Replaces the file of a study by one of `plan`, which has all its members and more: what was done
+// stays done. A process that is killed leaves the old file or the new one.
+void extend_study(const Path& path, const StudyPlan& plan);
 
 // Puts files of one study together, of whose members each had some done, into the new file `out`.
 // Throws InputError where they are of different studies, where a member's results differ between

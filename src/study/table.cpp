@@ -33,13 +33,6 @@ std::string joined_values(const Factors& factors) {
   return out;
 }
 
-std::optional<double> number_in(const std::vector<NamedNumber>& numbers, const std::string& name) {
-  for (const NamedNumber& each : numbers) {
-    if (each.name == name) return each.value;
-  }
-  return std::nullopt;
-}
-
 // One side of a member that is done.
 struct MemberData {
   MemberResult result;             // but for what is long
@@ -131,7 +124,13 @@ class TableMaker {
 
   void add_member(size_t member, ResultCell& cell) const {
     const auto [metric, value] = score_of(member);
-    ensure(cell.metric.empty() || cell.metric == metric, "members of a cell have one task");
+    if (!cell.metric.empty() && cell.metric != metric)
+      throw InputError("study " + quote(plan_.name) + ": members " +
+                       quote(plan_.members[cell.members.front()].name) + " and " +
+                       quote(plan_.members[member].name) +
+                       " differ in seeds alone, and the first is judged by " + cell.metric +
+                       ", the second by " + metric + "; choose a " + option_name("metric") +
+                       " that both have");
     cell.metric = metric;
     cell.by_seed[seeds_of(plan_.members[member])] = value;
     cell.members.push_back(member);
@@ -147,14 +146,14 @@ class TableMaker {
     for (double& score : scores) score *= sign;
     cell.best_of = expected_best(scores);
     for (double& best : cell.best_of) best *= sign;
-    cell.parameters = number_in(done_.at(cell.members.front()).result.facts, "edit_parameters");
+    cell.parameters = find_number(done_.at(cell.members.front()).result.facts, "edit_parameters");
     double seconds = 0;
     for (const size_t member : cell.members)
-      seconds += number_in(done_.at(member).result.readings, "seconds").value_or(0);
+      seconds += find_number(done_.at(member).result.readings, "seconds").value_or(0);
     cell.seconds = seconds / static_cast<double>(cell.members.size());
-    cell.bytes = number_in(done_.at(cell.members.front()).result.facts, "adapter_bytes");
+    cell.bytes = find_number(done_.at(cell.members.front()).result.facts, "adapter_bytes");
     for (const size_t member : cell.members) {
-      const auto own = number_in(done_.at(member).result.readings, "peak_bytes");
+      const auto own = find_number(done_.at(member).result.readings, "peak_bytes");
       if (own) cell.memory = std::max(cell.memory.value_or(0), *own);
     }
     measure_agreement(cell);

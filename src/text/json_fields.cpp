@@ -1,7 +1,6 @@
 #include "text/json_fields.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
 #include "text/unicode.h"
@@ -67,25 +66,18 @@ const Node& FieldMap::raw(std::string_view key) const {
 
 bool FieldMap::boolean(std::string_view key) const {
   const Node& found = raw(key);
-  const bool is_plain = found.kind == Node::Kind::kScalar && !found.is_string;
-  if (is_plain && found.scalar == "true") return true;
-  if (is_plain && found.scalar == "false") return false;
+  if (const std::optional<bool> value = found.as_bool()) return *value;
   fail(key, "expected true or false, found " + shown(found));
 }
 
 int64_t FieldMap::integer(std::string_view key, int64_t least, int64_t most) const {
   const Node& found = raw(key);
-  int64_t value = 0;
-  const char* const begin = found.scalar.data();
-  const char* const end = begin + found.scalar.size();
-  const auto [stop, error] = std::from_chars(begin, end, value);
-  const bool is_number =
-      found.kind == Node::Kind::kScalar && !found.is_string && error == std::errc{} && stop == end;
-  if (!is_number || value < least || value > most) {
+  const std::optional<int64_t> value = found.as_integer();
+  if (!value || *value < least || *value > most) {
     fail(key, "expected an integer in " + std::to_string(least) + ".." + std::to_string(most) +
                   ", found " + shown(found));
   }
-  return value;
+  return *value;
 }
 
 const std::string& FieldMap::text(std::string_view key) const {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -109,19 +108,11 @@ class Unigram : public TokenModel {
 // ["token", score]
 ScoredPiece read_piece(const FieldMap& map, const Node& item, const std::string& where) {
   const bool fits = item.kind == Node::Kind::kList && item.items.size() == 2 &&
-                    item.items[0].kind == Node::Kind::kScalar && item.items[0].is_string &&
-                    item.items[1].kind == Node::Kind::kScalar && !item.items[1].is_string;
-  ScoredPiece piece;
-  bool is_number = false;
-  if (fits) {
-    const std::string& number = item.items[1].scalar;
-    const auto [stop, error] =
-        std::from_chars(number.data(), number.data() + number.size(), piece.score);
-    is_number =
-        error == std::errc{} && stop == number.data() + number.size() && std::isfinite(piece.score);
-    piece.token = item.items[0].scalar;
-  }
-  if (!is_number) map.fail("vocab", where + "expected [\"token\", score], found " + shown(item));
+                    item.items[0].kind == Node::Kind::kScalar && item.items[0].is_string;
+  const std::optional<double> score = fits ? item.items[1].as_number() : std::nullopt;
+  if (!score || !std::isfinite(*score))
+    map.fail("vocab", where + "expected [\"token\", score], found " + shown(item));
+  ScoredPiece piece{item.items[0].scalar, *score};
   if (piece.token.size() > Vocabulary::kMaxTokenBytes)
     map.fail("vocab", where + "the token " + quote(piece.token) + " is longer than " +
                           std::to_string(Vocabulary::kMaxTokenBytes) + " bytes");

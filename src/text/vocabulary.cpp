@@ -1,7 +1,6 @@
 #include "text/vocabulary.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
 
@@ -23,11 +22,8 @@ Vocabulary Vocabulary::read(const FieldMap& map, std::string_view key) {
     if (token.size() > kMaxTokenBytes)
       map.fail(key, "token " + quote(token) + " is longer than " + std::to_string(kMaxTokenBytes) +
                         " bytes");
-    int64_t id = -1;
-    const char* const end = value.scalar.data() + value.scalar.size();
-    const auto [stop, error] = std::from_chars(value.scalar.data(), end, id);
-    if (value.kind != Node::Kind::kScalar || value.is_string || error != std::errc{} ||
-        stop != end || id < 0 || id >= bound) {
+    const int64_t id = value.as_integer().value_or(-1);
+    if (id < 0 || id >= bound) {
       map.fail(key, "token " + quote(token) + ": expected an id in 0.." +
                         std::to_string(bound - 1) + ", found " + shown(value));
     }

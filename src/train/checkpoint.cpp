@@ -7,6 +7,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "base/version.h"
 #include "tensor/fingerprint.h"
 #include "tensor/safetensors.h"
 
@@ -66,7 +67,7 @@ Node to_node(const Checkpoint& c, const std::string& state) {
                         {"stale", Node::integer(c.best.stale)},
                         {"state", Node::text(state)}});
   if (c.best.counted != usually_counted(c.best))
-    out["counted_value"] = c.best.counted ? Node::number(*c.best.counted) : Node::null();
+    out["counted_value"] = Node::number_or_null(c.best.counted);
   return out;
 }
 
@@ -93,7 +94,8 @@ Checkpoint read_checkpoint(const Path& dir, int64_t folder_step) {
   const Node json = parse_json(text, source);
   Options options(json, source);
   constexpr int64_t kMost = INT64_MAX;
-  const int64_t version = options.integer("version", std::nullopt, kOldestVersion, kVersion);
+  const int64_t version = options.integer("version", std::nullopt, kOldestVersion, 1'000'000);
+  check_version(version, kVersion, source);
   Checkpoint c;
   c.step = options.integer("step", std::nullopt, 0, kMost);
   c.log_bytes = options.integer("log_bytes", std::nullopt, 0, kMost);
@@ -185,6 +187,8 @@ std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir) {
     if (!fs::exists(dir / kMarker)) continue;
     try {
       return read_checkpoint(dir, step);
+    } catch (const NewerVersion&) {
+      throw;
     } catch (const InputError& error) {
       throw InputError(std::string(error.what()) + "\n  the checkpoint is damaged; remove " +
                        dir.string() + " to go on from an earlier one, or from the start");

@@ -47,9 +47,10 @@ struct Checkpoint {
 // computes the same state. Throws IoError; the previous checkpoint then still stands.
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint);
 
-// The complete checkpoint with the most steps, or nothing. Throws InputError for a damaged one:
-// bytes that are not those written, a step that is not the folder's. Of version 1, which graft
-// 0.1.0 wrote, state.json has no digest: its step and its tensors are checked.
+// The complete checkpoint with the most steps, or nothing. Throws InputError for that of a newer
+// graft and for a damaged one: bytes that are not those written, a step that is not the folder's.
+// Of version 1, which graft 0.1.0 wrote, state.json has no digest: its step and its tensors are
+// checked.
 std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir);
 
 // Of a run that is done. Failures are ignored: what stays takes room and harms nothing.

@@ -53,7 +53,7 @@ void join_model_generation(RunInputs& in) {
   }
   const ModelGeneration model = read_model_generation(config.model, in.model->config);
   const JoinedGeneration joined =
-      join_generation(own, model.settings, model.source + " and generation.*");
+      join_generation(own, model.settings, "generation.*", model.source);
   config.generation = joined.options;
   in.generation_note = model.note(joined.from_model);
 }
@@ -68,8 +68,9 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
     const int64_t room = room_for_texts(in.model->config, layout, prompts->sequences);
     with_context("checking the settings generation.*", [&] {
       check_generation(own, in.model->config);
-      for (const Sequence& prompt : prompts->sequences)
-        limit_of(in.model->config, layout, prompt, own);
+      for (size_t i = 0; i < prompts->sequences.size(); ++i)
+        limit_of(in.model->config, layout, prompts->sequences[i], own,
+                 prompts->examples[i].where());
     });
     if (own.max_total_tokens > 0 || own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
     throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) +

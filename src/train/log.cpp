@@ -21,8 +21,8 @@ EventLog::EventLog(const Path& path) : path_(path) {
     throw IoError("cannot open '" + path.string() + "': " + std::strerror(errno));
   if (!lock_alone(descriptor_)) {
     ::close(descriptor_);
-    throw InputError("'" + path.string() +
-                     "': another process is writing this run; wait for it, or stop it first");
+    throw IoError("'" + path.string() +
+                  "': another process is writing this run; wait for it, or stop it first");
   }
 }
 

@@ -12,7 +12,7 @@ namespace graft {
 
 class EventLog {
  public:
-  // Opens `path`, made if missing: from now on the run is this process's. Throws InputError when
+  // Opens `path`, made if missing: from now on the run is this process's. Throws IoError when
   // another process has it open here.
   explicit EventLog(const Path& path);
   ~EventLog();  // One that was made and has no event goes.

@@ -1,7 +1,6 @@
 #include "train/loss_course.h"
 
 #include <algorithm>
-#include <charconv>
 #include <sstream>
 
 #include "base/spelling.h"
@@ -42,7 +41,7 @@ std::string flat_loss_warning(const LossCourse& course, const RunConfig& config)
 Node to_node(const LossCourse& course) {
   return Node::map({{"first", Node::number(course.first)},
                     {"last", Node::number(course.last)},
-                    {"blind", course.blind ? Node::number(*course.blind) : Node::null()}});
+                    {"blind", Node::number_or_null(course.blind)}});
 }
 
 std::vector<double> logged_losses(const Path& log) {
@@ -52,9 +51,7 @@ std::vector<double> logged_losses(const Path& log) {
     const Node event = parse_json(line, log.string());
     const Node *kind = event.find("event"), *loss = event.find("loss");
     if (kind == nullptr || kind->scalar != "step" || loss == nullptr) continue;
-    double value = 0;
-    std::from_chars(loss->scalar.data(), loss->scalar.data() + loss->scalar.size(), value);
-    losses.push_back(value);
+    losses.push_back(loss->as_number().value_or(0));
   }
   return losses;
 }

@@ -5,9 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "train/optimizer.h"
-#include "train/start_from.h"
-#include "train/step_work.h"
+#include "train/train_state.h"
 
 namespace graft {
 
@@ -46,27 +44,22 @@ RateTest test_rates(RunInputs inputs, const RateTestOptions& options) {
   ensure(options.steps > 1 && options.least > 0 && options.least < options.most,
          "test_rates: rates that rise");
   inputs.config.max_steps = options.steps;
-  const RunConfig& config = inputs.config;
-  const Adapter& adapter = *inputs.adapter;
-  NamedTensors tensors = start_values(inputs, adapter);
-  const std::unique_ptr<Optimizer> optimizer = make_optimizer(adapter.params(), config);
+  TrainState state(inputs);
   Epochs epochs = epochs_of(inputs);
   RateTest out;
   double mean = 0, least = std::numeric_limits<double>::infinity();
   for (int64_t step = 0; step < options.steps; ++step) {
     const double way = static_cast<double>(step) / static_cast<double>(options.steps - 1);
     const double rate = options.least * std::pow(options.most / options.least, way);
-    const double loss =
-        step_gradients(inputs, adapter, tensors, epochs.batches_of(step), step).loss;
-    const double norm = gradient_norm(tensors);
-    mean = kSmoothing * mean + (1 - kSmoothing) * loss;
+    const TrainedStep trained = train_step(inputs, state, epochs.batches_of(step), step, rate);
+    mean = kSmoothing * mean + (1 - kSmoothing) * trained.loss;
     const double smooth = mean / (1 - std::pow(kSmoothing, static_cast<double>(step + 1)));
-    if (!std::isfinite(smooth) || !std::isfinite(norm) || smooth > kTooMuch * least) break;
+    if (!std::isfinite(smooth) || !std::isfinite(trained.gradient_norm) ||
+        smooth > kTooMuch * least)
+      break;
     least = std::min(least, smooth);
     out.rates.push_back(rate);
     out.losses.push_back(smooth);
-    clip_gradients(tensors, norm, config.clip);
-    optimizer->step(tensors, rate);
     if (options.progress) options.progress(step + 1);
   }
   out.suggestion = suggest_rate(out.rates, out.losses);

@@ -8,7 +8,6 @@
 #include <map>
 
 #include "base/error.h"
-#include "edit/recorders.h"
 
 namespace graft {
 
@@ -68,17 +67,18 @@ void check_recording(const RunConfig& config, const Adapter& adapter) {
     if (!is_asked || has_some || config.is_suggested(setting)) return;
     faults += (faults.empty() ? "" : "\n") + setting + ": found true, and " + reason + out;
   };
-  const bool has_changes = changes_sites(adapter);
+  const Traits traits = adapter.traits();
+  const bool has_changes = adapter.changes_rows();
   const std::string no_gate =
       name + " has neither a gate nor a router, so that there is nothing to record of rows" +
       (has_changes ? " but how large changes are (record.changes)" : "");
-  check("rows", record.rows, has_recorder(adapter), no_gate);
-  check("tokens", record.tokens, has_recorder(adapter), no_gate);
+  check("rows", record.rows, traits.gives_records, no_gate);
+  check("tokens", record.tokens, traits.gives_records, no_gate);
   check("changes", record.changes, has_changes,
         name +
             " changes nothing that leaves a site of the model: it is a head, a prefix or new "
             "weights, whose change has no size by row");
-  check("routes", record.routes, draws_experts(adapter),
+  check("routes", record.routes, traits.is_stochastic,
         name + " draws no experts, which a stochastic mixture does");
   check("experts", record.experts, has_experts(adapter),
         name + " has no mixture, whose experts could be compared");

@@ -16,7 +16,6 @@
 #include "train/recording.h"
 #include "train/row_cache.h"
 #include "train/schedule.h"
-#include "train/start_from.h"
 
 namespace graft {
 
@@ -26,7 +25,6 @@ namespace {
 // runs tell nothing.
 constexpr int64_t kStillSteps = 10;
 
-using at::Tensor;
 namespace fs = std::filesystem;
 
 // What a process left that was killed while it replaced `file`.
@@ -68,17 +66,23 @@ Observer& nobody() {
 
 }  // namespace
 
+void check_no_run(const Path& dir) {
+  if (!fs::exists(dir / "run.yaml")) return;
+  throw InputError("'" + dir.string() + "' holds a run already: go on with " +
+                   option_name("resume") + " " + dir.string() + ", or choose another " +
+                   option_name("out"));
+}
+
 Run::Run(RunInputs inputs, StartMode mode, Observer* observer)
     : inputs_(std::move(inputs)),
       observer_(observer != nullptr ? *observer : nobody()),
       dir_(inputs_.config.out),
       adapter_(*inputs_.adapter),
-      tensors_(start_values(inputs_, adapter_)),
-      optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
+      state_(inputs_),
       epochs_(epochs_of(inputs_)) {
   {
     const at::NoGradGuard no_grad;
-    adapter_.rewritten(adapter_.derive(tensors_, inputs_.model->weights),
+    adapter_.rewritten(adapter_.derive(state_.tensors, inputs_.model->weights),
                        inputs_.model->weights);  // refuses parts that train the same tensor
   }
   keep_rows(inputs_);
@@ -89,10 +93,7 @@ Run::Run(RunInputs inputs, StartMode mode, Observer* observer)
 void Run::open_folder(StartMode mode) {
   const Path run_yaml = dir_ / "run.yaml";
   if (mode == StartMode::kFresh) {
-    if (fs::exists(run_yaml))
-      throw InputError("'" + dir_.string() + "' holds a run already: go on with " +
-                       option_name("resume") + " " + dir_.string() + ", or choose another " +
-                       option_name("out"));
+    check_no_run(dir_);
     make_directories(dir_ / "checkpoints");
     write_file_atomically(run_yaml, to_yaml(run_config_node(inputs_.config)));
   }
@@ -159,15 +160,7 @@ void Run::restore(const Checkpoint& checkpoint) {
                      std::to_string(checkpoint.step) +
                      " was made with; restore it, or start a new run");
   }
-  for (auto& [name, tensor] : tensors_) {
-    const Tensor& saved = tensor_at(checkpoint.tensors, name, "checkpoint");
-    if (saved.sizes() != tensor.sizes())
-      throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(tensor.sizes()) +
-                       ", found " + shape_text(saved.sizes()));
-    const at::NoGradGuard no_grad;
-    tensor.copy_(saved);
-  }
-  optimizer_->restore(checkpoint.optimizer);
+  state_.restore(checkpoint);
   step_ = checkpoint.step;
   tokens_ = checkpoint.tokens;
   seconds_ = checkpoint.seconds;
@@ -200,7 +193,9 @@ void Run::step() {
   update(work, timer.seconds());
 }
 
-StepWork Run::draw() { return {inputs_, adapter_, tensors_, epochs_.batches_of(step_), step_}; }
+StepWork Run::draw() {
+  return {inputs_, adapter_, state_.tensors, epochs_.batches_of(step_), step_};
+}
 
 void Run::update(StepWork& work, double seconds) {
   const Timer timer;
@@ -210,7 +205,7 @@ void Run::update(StepWork& work, double seconds) {
                                          warmup_steps(config.warmup, epochs_.total_steps()),
                                          epochs_.total_steps());
   const auto [loss, tokens] = work.finish();
-  const double norm = gradient_norm(tensors_);
+  const double norm = gradient_norm(state_.tensors);
   check_finite(loss, norm, rate);
   Node event = Node::map({{"event", Node::text("step")},
                           {"step", Node::integer(step_ + 1)},
@@ -218,11 +213,10 @@ void Run::update(StepWork& work, double seconds) {
                           {"learning_rate", Node::number(rate)},
                           {"gradient_norm", Node::number(norm)},
                           {"tokens", Node::integer(tokens)}});
-  if (config.record.gradients) event["gradient_norms"] = gradient_norms(adapter_, tensors_);
+  if (config.record.gradients) event["gradient_norms"] = gradient_norms(adapter_, state_.tensors);
   if (config.record.routes) event["routes"] = drawn_node(work.drawn());
   if (step_ == 0) check_first_gradients();
-  clip_gradients(tensors_, norm, config.clip);
-  optimizer_->step(tensors_, rate);
+  state_.apply_gradients(norm, rate);
   ++step_;
   tokens_ += tokens;
   seconds += timer.seconds();
@@ -265,7 +259,8 @@ void Run::check_finite(double loss, double norm, double rate) {
 void Run::check_first_gradients() const {
   std::vector<std::string> unreached;
   for (const ParamSpec& param : adapter_.params()) {
-    if (param.role != Role::kTrained || param.expert || tensors_.at(param.name).grad().defined())
+    if (param.role != Role::kTrained || param.expert ||
+        state_.tensors.at(param.name).grad().defined())
       continue;
     unreached.push_back("'" + param.name + "'");
   }
@@ -281,7 +276,7 @@ void Run::name_still_tensors() {
   if (step_ != std::max(warmup + 1, kStillSteps)) return;
   std::vector<Node> names;
   std::vector<std::string> quoted;
-  for (const std::string& name : optimizer_->still_tensors()) {
+  for (const std::string& name : state_.optimizer->still_tensors()) {
     names.push_back(Node::text(name));
     quoted.push_back("'" + name + "'");
   }
@@ -302,8 +297,8 @@ void Run::checkpoint() {
   checkpoint.config = digest_of(inputs_.config);
   checkpoint.inputs = input_digests();
   checkpoint.best = best_;
-  checkpoint.tensors = tensors_;
-  checkpoint.optimizer = optimizer_->state();
+  checkpoint.tensors = state_.tensors;
+  checkpoint.optimizer = state_.optimizer->state();
   save_checkpoint(dir_, checkpoint);
   observer_.checkpointed(step_);
 }

@@ -17,8 +17,8 @@
 #include "train/epochs.h"
 #include "train/inputs.h"
 #include "train/log.h"
-#include "train/optimizer.h"
 #include "train/step_work.h"
+#include "train/train_state.h"
 
 namespace graft {
 
@@ -28,6 +28,9 @@ enum class StartMode { kFresh, kResume, kLengthen };
 struct FinalEvaluations {
   std::optional<Evaluation> eval, test;
 };
+
+// Throws InputError where `dir` holds a run.
+void check_no_run(const Path& dir);
 
 class Run {
  public:
@@ -83,8 +86,7 @@ class Run {
   Observer& observer_;
   Path dir_;
   const Adapter& adapter_;
-  NamedTensors tensors_;
-  std::unique_ptr<Optimizer> optimizer_;
+  TrainState state_;
   Epochs epochs_;
   std::unique_ptr<EventLog> log_;
   int64_t step_ = 0, tokens_ = 0;

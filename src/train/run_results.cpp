@@ -1,4 +1,5 @@
 // What a run reports and keeps: its evaluations, its adapter and, at the end, metrics.json.
+#include <algorithm>
 #include <tuple>
 
 #include "base/error.h"
@@ -41,6 +42,28 @@ std::string one_answer_warning(const std::string& side, const EvalData& data,
          quote(*evaluation.only_answer);
 }
 
+std::string no_row_warning(const std::string& side, const std::vector<std::string>& labels) {
+  std::vector<std::string> shown;
+  for (const std::string& label : labels) shown.push_back(quote(label));
+  return "no " + side + " row has the " + plural(std::ssize(labels), "label") + " " +
+         joined_first(shown, 10);
+}
+
+// Labels that cannot be learned, and those learned ones that no score tells of.
+std::vector<std::string> label_warnings(const RunInputs& inputs) {
+  std::vector<std::string> warnings;
+  const std::vector<std::string> untrained = unseen_labels(inputs.task, inputs.train->examples);
+  if (!untrained.empty()) warnings.push_back(no_row_warning("training", untrained));
+  if (!inputs.eval) return warnings;
+  std::vector<std::string> unscored = unseen_labels(inputs.task, inputs.eval->rows.examples);
+  std::erase_if(unscored, [&](const std::string& label) {
+    return std::find(untrained.begin(), untrained.end(), label) != untrained.end();
+  });
+  if (!unscored.empty())
+    warnings.push_back(no_row_warning("evaluation", unscored) + ", which training rows have");
+  return warnings;
+}
+
 // What the adapter says that it was trained on.
 std::string data_text(const DataConfig& data) {
   std::vector<std::string> files;
@@ -59,7 +82,7 @@ EvaluateOptions with_kept(EvaluateOptions options, const std::shared_ptr<KeptRow
 // early_stop: made longer, the run goes on behind it.
 void Run::evaluate(bool is_due) {
   const at::NoGradGuard no_grad;
-  const BoundAdapter bound(*inputs_.model, adapter_, tensors_);
+  const BoundAdapter bound(*inputs_.model, adapter_, state_.tensors);
   EvaluateOptions options = evaluate_options();
   options.predict.keep_records = true;
   Node event = Node::map({{"event", Node::text("evaluate")},
@@ -101,7 +124,7 @@ void Run::evaluate(bool is_due) {
   }
   event["seconds"] = Node::number(seconds);
   log_->write(std::move(event));
-  if (inputs_.config.record.experts) records.merge(expert_cosines(adapter_, tensors_));
+  if (inputs_.config.record.experts) records.merge(expert_cosines(adapter_, state_.tensors));
   if (!records.empty()) log_->write(records_event(step_, records));
   if (is_due) best_.count(primary);
   const BestSoFar now{step_, primary, mean(losses), best_.counted, best_.stale};
@@ -129,21 +152,21 @@ Provenance Run::provenance() const {
 }
 
 void Run::save_adapter_folder() {
-  save_adapter(dir_ / "adapter", adapter_, tensors_, *inputs_.model, provenance());
+  save_adapter(dir_ / "adapter", adapter_, state_.tensors, *inputs_.model, provenance());
 }
 
 FinalEvaluations Run::finish() {
   if (keeps_last_state(inputs_.config)) checkpoint();
   const bool has_best = has_eval() && inputs_.config.keep_best;
-  optimizer_.reset();  // nothing is trained any more: what follows needs room of its own
+  state_.optimizer.reset();  // nothing is trained any more: what follows needs room of its own
   inputs_.kept_train.reset();
   release_free_memory();
   if (!has_best) save_adapter_folder();
-  tensors_.clear();
+  state_.tensors.clear();
   release_free_memory();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings = label_warnings(inputs_);
   Node metrics = Node::map(
       {{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
   const at::NoGradGuard no_grad;

@@ -71,12 +71,15 @@ TakenRows take_rows(std::vector<Example> all, const RunConfig& config, const Tas
   std::vector<int64_t> chosen(order.begin(), first);
   if (data.per_label > 0) {
     const std::vector<int64_t> labels = labels_of_rows(all, task);
+    const std::string about =
+        "data.per_label: '" + data.train + "'" +
+        (data.rows > 0 ? ", the " + counted(data.rows, "row") + " of data.rows" : "") + ": ";
     if (data.shuffle == RowOrder::kNumpy) {
-      chosen = first_rows_per_label(chosen, labels, task.num_labels(), data.per_label);
+      chosen = first_rows_per_label(chosen, labels, task.labels(), data.per_label, about);
     } else {
       std::sort(chosen.begin(), chosen.end());
-      chosen = pick(chosen, random_rows_per_label(pick(labels, chosen), task.num_labels(),
-                                                  data.per_label, row_seed(config)));
+      chosen = pick(chosen, random_rows_per_label(pick(labels, chosen), task.labels(),
+                                                  data.per_label, row_seed(config), about));
     }
   }
   std::sort(chosen.begin(), chosen.end());
@@ -196,13 +199,14 @@ RunRows read_rows(const RunConfig& config, const Task& task) {
     eval = first_rows(read_examples(config.data.eval, task, LabelUse::kRequired),
                       config.data.eval_rows, "data.eval_rows", config.data.eval);
   } else if (config.data.held_out > 0) {
-    const Split split =
-        hold_out(static_cast<int64_t>(train.size()), config.data.held_out, kSplitSeed);
+    const Split split = hold_out(std::ssize(train), config.data.held_out, kSplitSeed,
+                                 "data.held_out: '" + config.data.train + "': ");
     eval = pick(train, split.held_out);
     train = pick(train, split.kept);
   }
   if (config.data.splits_eval) {
-    const Split split = choose_and_test(static_cast<int64_t>(eval.size()), row_seed(config));
+    const Split split = choose_and_test(std::ssize(eval), row_seed(config),
+                                        "data.split_eval: '" + config.data.eval + "': ");
     test = pick(eval, split.kept);
     eval = pick(eval, split.held_out);
   }

@@ -17,6 +17,9 @@ TEST(Aliases, CountWhereTheyAreKnown) {
             " (did you mean 'data.rows'?)");
   EXPECT_EQ(did_you_mean_setting("lora_alpha", {"alpha", "lora_dropout"}),
             " (did you mean 'alpha'?)");
+  EXPECT_EQ(did_you_mean_setting("held_out", {"data.rows", "data.held_out"}),
+            " (did you mean 'data.held_out'?)")
+      << "a setting of a section";
   EXPECT_EQ(did_you_mean_setting("rnak", {"rank"}), " (did you mean 'rank'?)")
       << "else as did_you_mean";
   EXPECT_EQ(own_names("query"), (Names{"attn.q"}));

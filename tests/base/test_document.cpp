@@ -1,6 +1,8 @@
 // Documents: YAML and JSON into one tree with positions, back into equal text, and every refusal.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/document.h"
 #include "base/error.h"
 #include "tests/support/testing.h"
@@ -185,6 +187,54 @@ TEST(Number, IsTheShortestTextThatReadsBack) {
   EXPECT_EQ(Node::number(0.1).scalar, "0.1");
   EXPECT_EQ(Node::number(3e-5).scalar, "3e-05");
   EXPECT_EQ(Node::integer(INT64_MIN).scalar, "-9223372036854775808");
+}
+
+TEST(Scalar, IsANumberByItsWholeText) {
+  for (const auto& [text, value] : std::vector<std::pair<std::string, double>>{
+           {"8", 8}, {"-1.5e3", -1500}, {"0.1", 0.1}, {"5e-324", 5e-324}, {"inf", HUGE_VAL}})
+    EXPECT_EQ(Node::plain(text).as_number(), value) << text;
+  EXPECT_TRUE(std::isnan(Node::number(NAN).as_number().value()));
+  for (const char* text :
+       {"", " 8", "8 ", "+8", "0x10", "8 rows", "eight", "true", "1e999", "1e-999"})
+    EXPECT_EQ(Node::plain(text).as_number(), std::nullopt) << text;
+}
+
+TEST(Scalar, IsAnIntegerByItsWholeText) {
+  EXPECT_EQ(Node::plain("8").as_integer(), 8);
+  EXPECT_EQ(Node::integer(INT64_MIN).as_integer(), INT64_MIN);
+  for (const char* text : {"", "8.0", "1e3", "9223372036854775808", "8th", "false"})
+    EXPECT_EQ(Node::plain(text).as_integer(), std::nullopt) << text;
+}
+
+TEST(Scalar, IsATruthValueByItsWord) {
+  EXPECT_EQ(Node::boolean(true).as_bool(), true);
+  EXPECT_EQ(Node::boolean(false).as_bool(), false);
+  for (const char* text : {"", "True", "yes", "1", "true "})
+    EXPECT_EQ(Node::plain(text).as_bool(), std::nullopt) << text;
+}
+
+TEST(Scalar, IsATextInQuotes) {
+  for (const Node& node : {Node::text("8"), Node::text("true"), Node::null(), Node::list(),
+                           Node::map(), Node::integers({8})}) {
+    EXPECT_EQ(node.as_number(), std::nullopt);
+    EXPECT_EQ(node.as_integer(), std::nullopt);
+    EXPECT_EQ(node.as_bool(), std::nullopt);
+  }
+  EXPECT_EQ(parse_json(to_json(Node::number(NAN)), "x").as_number(), std::nullopt);
+}
+
+TEST(Member, IsFoundByItsKey) {
+  const Node node = parse_yaml("rank: 8\nalpha: 0.5\nname: \"8\"\nnone: ~\ntied: false\n", "x");
+  EXPECT_EQ(node.find_number("rank"), 8);
+  EXPECT_EQ(node.find_integer("rank"), 8);
+  EXPECT_EQ(node.find_number("alpha"), 0.5);
+  for (const char* key : {"alpha", "name", "none", "absent"})
+    EXPECT_EQ(node.find_integer(key), std::nullopt) << key;
+  EXPECT_EQ(node.find_number("name"), std::nullopt);
+  EXPECT_EQ(node.find_bool("tied"), false);
+  EXPECT_EQ(node.find_bool("rank"), std::nullopt);
+  EXPECT_EQ(node.find_bool("absent"), std::nullopt);
+  EXPECT_EQ(Node::integer(8).find_number("rank"), std::nullopt) << "no map";
 }
 
 TEST(SetPath, ReplacesAddsAndRefuses) {

@@ -47,12 +47,21 @@ TEST(DidYouMean, NamesTheNearestOrNothing) {
   const std::vector<std::string> keys{"learning_rate", "warmup", "rank", "lr"};
   EXPECT_EQ(did_you_mean("learnin_rate", keys), " (did you mean 'learning_rate'?)");
   EXPECT_EQ(did_you_mean("rnak", keys), " (did you mean 'rank'?)");
+  EXPECT_EQ(did_you_mean("Lora", {"dora", "lora"}), " (did you mean 'lora'?)")
+      << "case is no difference";
   EXPECT_EQ(did_you_mean("temperature", keys), "");
   EXPECT_EQ(did_you_mean("x", keys), "") << "a wholly different word is no suggestion";
   EXPECT_EQ(did_you_mean("", keys), "");
   EXPECT_EQ(did_you_mean("rank", {}), "");
   EXPECT_EQ(did_you_mean(std::string(100'000, 'a'), {std::string(100'000, 'b')}), "")
       << "long words must not take long";
+}
+
+TEST(DidYouMean, ANumberIsMeantByAnEqualOneAlone) {
+  EXPECT_EQ(did_you_mean("1.0", {"0", "1"}), " (did you mean '1'?)");
+  EXPECT_EQ(did_you_mean("10", {"0", "1"}), "") << "near in digits alone";
+  EXPECT_EQ(did_you_mean("1", {"l"}), "") << "as any other word";
+  EXPECT_EQ(did_you_mean("100", {"100x", "200"}), " (did you mean '100x'?)");
 }
 
 TEST(Joined, ReadsAsASentence) {

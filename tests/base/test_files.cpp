@@ -25,6 +25,20 @@ int64_t num_entries(const Path& folder) {
   return std::distance(std::filesystem::directory_iterator(folder), {});
 }
 
+TEST(Files, AreNotThePointersThatGitLfsKeepsInTheirPlace) {
+  const TempFolder folder;
+  const Path path = folder / "model.safetensors";
+  std::ofstream(path) << "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 90\n";
+  const std::string told =
+      "found the pointer that Git LFS keeps in its place; fetch it with git "
+      "lfs pull";
+  expect_message<InputError>([&] { read_file(path); }, told);
+  expect_message<InputError>([&] { MappedFile file(path); }, told);
+  std::ofstream(path) << "version 2";
+  EXPECT_EQ(read_file(path), "version 2");
+  EXPECT_EQ(MappedFile(path).bytes().size(), 9U);
+}
+
 TEST(Files, WriteAndReadBack) {
   const TempFolder folder;
   const std::string bytes = std::string("a\0b\n", 4) + std::string(200'000, 'x');

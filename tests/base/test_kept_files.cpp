@@ -157,8 +157,8 @@ TEST(KeptFiles, OneProcessAtATime) {
   first.file(0).write("a");
   first.commit(state(1));
   for (const Start start : {Start::kAnew, Start::kGoOn})
-    expect_message<InputError>([&] { KeptFiles({folder / "x"}, kAbout, start); },
-                               "x': another process is writing it; wait for it, or stop it first");
+    expect_message<IoError>([&] { KeptFiles({folder / "x"}, kAbout, start); },
+                            "x': another process is writing it; wait for it, or stop it first");
   first.file(0).write("b");
   first.finish(state(2));
   EXPECT_EQ(read_file(folder / "x"), "ab");

@@ -31,6 +31,14 @@ TEST(Wording, NumbersHaveFourDigits) {
   EXPECT_EQ(number_text(1.2346e-7), "1.235e-07");
 }
 
+TEST(Wording, NumbersAsTheyAreWritten) {
+  EXPECT_EQ(finite_number("8"), 8.0);
+  EXPECT_EQ(finite_number("-1.50"), -1.5);
+  EXPECT_EQ(finite_number("3e-2"), 0.03);
+  for (const char* none : {"", "nan", "inf", "1e999", "3,5", " 1", "1 ", "one"})
+    EXPECT_EQ(finite_number(none), std::nullopt) << none;
+}
+
 TEST(Wording, Durations) {
   EXPECT_EQ(duration_text(-1), "0s");
   EXPECT_EQ(duration_text(59.4), "59s");

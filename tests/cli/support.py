@@ -20,6 +20,7 @@ import unittest
 SOURCE = pathlib.Path(os.environ.get("GRAFT_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 GRAFT = os.path.abspath(os.environ.get("GRAFT", SOURCE / "build" / "release" / "graft"))
 MODELS = SOURCE / "tests" / "golden" / "models"
+SKIPPED = 77   # the exit code of a script whose tests all were skipped
 
 GOOD = "fine great happy warm bright lovely clear kind brave calm".split()
 BAD = "bad sad cold grim dull awful murky cruel weak angry".split()
@@ -244,4 +245,8 @@ class SharedCase(Case):
 def main():
     if not pathlib.Path(GRAFT).is_file():
         sys.exit(f"the program {GRAFT!r} is not there: build it, or set GRAFT to its path")
-    unittest.main(verbosity=2)
+    result = unittest.main(verbosity=2, exit=False).result
+    if not result.wasSuccessful() or (result.testsRun == 0 and not result.skipped):
+        sys.exit(1)
+    if len(result.skipped) >= result.testsRun:
+        sys.exit(SKIPPED)

@@ -66,6 +66,15 @@ class Collect(support.Case):
         self.assert_done(run("train", "--model", TOY / "model", "--adapter", self.dir / "das.yaml", "--task", self.dir / "task.yaml",
                              "--data", self.dir / "out.jsonl", "--out", self.dir / "run", "--set", "max_steps=2", "--quiet"))
 
+    def test_what_cannot_be_written_is_told_before_states_are_computed(self):
+        rows = ["collect", "--model", TOY / "model", "--task", TASK, "--sites", "out", "--layers", "0"]
+        refused = run(*rows, "--data", self.dir / "rows.tsv", "--column", "label", "--out", self.dir / "none/out.jsonl")
+        self.assert_refused(refused, 3, "none/out.jsonl", "No such file or directory")
+        (self.dir / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("we saw", "a\nfilm")))
+        refused = run(*rows, "--data", self.dir / "rows.jsonl", "--format", "tsv", "--out", "-")
+        self.assert_refused(refused, 2, "rows.jsonl:2: TSV cannot hold a tab or a line break", "write CSV or JSONL")
+        self.assertEqual(refused.stdout, "")
+
     def test_refusals(self):
         rows = ["--model", TOY / "model", "--data", self.dir / "rows.tsv", "--sites", "out", "--layers", "0"]
         collect = ["collect", *rows, "--out", self.dir / "out.jsonl"]
@@ -73,7 +82,7 @@ class Collect(support.Case):
         for arguments, words in (
                 (collect, ["--task: missing"]),
                 ([*collect, "--task", TASK, "--column", "label"], ["--column", 'has a column "label" already']),
-                ([*collect, "--task", TASK, "--layers", "9"], ["layers"]),
+                ([*collect, "--task", TASK, "--layers", "9"], ["layers: expected numbers in 0..1 (or -1 for the last), found 9"]),
                 ([*collect, "--task", TASK, "--sites", "pooler"], ["--sites: the pooler lies under a head"]),
                 ([*steer, "--towards", "yes", "--sites", "pooler"], ["--sites: the pooler lies under a head"]),
                 ([*steer, "--towards", "yes", "--strength", "nan"], ["--strength: expected a number, found nan"]),

@@ -61,6 +61,38 @@ class DataFiles(support.SharedCase):
         self.assertEqual(self.texts(self.put("x.csv", '"text";"label, or none"\n"a; b";x\n')), [("a; b", None)])   # in quotes a comma does not count
         self.assertEqual(self.texts(self.put("x.csv", "text\na; b\n")), [("a; b", None)])
 
+    def test_columns_without_a_name(self):
+        self.assertEqual(self.texts(self.put("x.csv", 'text,label,,\n"fine; day",good,,\na sad day,bad,,\n')), [("fine; day", "good"), ("a sad day", "bad")])
+        self.assert_refused(self.predict(self.put("x.csv", "text,label,,\nfine,good,,\nsad,bad,,see below\n")), 2, 'x.csv:3: field 4 holds "see below"', "name it there")
+
+    def test_files_that_are_no_text(self):
+        utf16 = self.put("x.csv", delimited(",").encode("utf-16"))
+        self.assert_refused(self.predict(utf16), 2, "x.csv: expected UTF-8, found UTF-16", "iconv -f UTF-16 -t UTF-8")
+        self.assert_refused(run("inspect", "data", self.put("x.xlsx", b"PK\x03\x04" + bytes(30))), 2, "an Excel workbook", "save the sheet of rows as CSV")
+        self.assert_refused(self.predict(self.put("x.csv", b"PK\x03\x04" + bytes(30))), 2, "an Excel workbook", "save the sheet of rows as CSV")
+
+    def test_rows_of_a_list_on_one_line(self):
+        rows = [{"text": text, "label": label} for text, label in PAIRS]
+        rows[3]["label"] = "odd"
+        self.assert_refused(self.predict(self.put("x.json", json.dumps(rows))), 2, 'x.json:1: entry 4: column "label": unknown label "odd"')
+
+    def test_standard_input_is_read_as_json_lines(self):
+        command = ("predict", "--model", "model", "--adapter", self.adapter_of("text:bad,good", "run"), "--data", "-", "--out", "-", "--columns", "text", "--threads", 1, "--quiet")
+
+        def predict(*more):
+            return subprocess.run(support.command(*command, *more), cwd=self.root, env=support.environment(), input=delimited(","), capture_output=True, encoding="utf-8", timeout=60)
+
+        self.assert_refused(predict(), 2, "/dev/stdin:1:", "are read as JSON lines: --data-format csv")
+        self.assertEqual([json.loads(line)["text"] for line in self.assert_done(predict("--data-format", "csv")).stdout.splitlines()], [text for text, _ in PAIRS])
+
+    def test_quotes_of_tsv(self):
+        text = delimited("\t")
+        told = self.assert_done(run("inspect", "data", self.put("x.tsv", text.replace("bright\nmorning", '""bright"" morning')), "--data-format", "tsv")).stdout
+        self.assertIn("2 of 5 rows have cells in quotes, which in TSV are letters", told)
+        path = self.put("x.tsv", text)
+        self.assert_refused(run("inspect", "data", path), 2, "its quotes are letters", "--data-format csv, or format: csv in the task")
+        self.assertEqual(self.texts(path, "--data-format", "csv"), PAIRS)
+
     def test_rows_of_another_width_are_refused(self):
         self.assert_refused(self.predict(self.put("x.csv", "label;text\ngood;fine;day\n")), 2, "x.csv:2: expected 2 fields (label and text), found 3",
                             "a field with a semicolon or a line break is written in quotes", "delimiter:")
@@ -123,7 +155,7 @@ class DataFiles(support.SharedCase):
         for name, content, part in (("cut.jsonl.gz", packed[:-9], "the gzip data end too early"), ("wrong.jsonl.gz", packed[:-6] + b"\0\0\0\0\0\0", "damaged gzip data"),
                                     ("middle.jsonl.gz", packed[:15] + b"\xff\xff\xff\xff" + packed[19:], "gzip data"), ("plain.jsonl.gz", b'{"text": "a"}\n', "expected gzip data"),
                                     ("more.jsonl.gz", packed + b"rest", "expected gzip data"), ("empty.jsonl.gz", b"", "expected gzip data"),
-                                    ("inside.jsonl.gz", gzip.compress(b"\xff\xfe"), "inside.jsonl.gz:1:1: expected UTF-8"), ("none.jsonl.gz", gzip.compress(b""), "expected rows, found an empty file")):
+                                    ("inside.jsonl.gz", gzip.compress(b"\xff\xff"), "inside.jsonl.gz:1:1: expected UTF-8"), ("none.jsonl.gz", gzip.compress(b""), "expected rows, found an empty file")):
             with self.subTest(name=name):
                 self.assert_refused(self.predict(self.put(name, content)), 2, name, part)
 

@@ -238,6 +238,7 @@ ROWS = [
      train(task="t.yaml"), 2, ["t.yaml:5", "accurcy", "did you mean 'accuracy'"]),
     ("unknown setting", NOTHING, sets("epohcs=3"), 2, ["epohcs", "did you mean 'epochs'"]),
     ("unknown adapter setting", NOTHING, sets("adapter.rnak=3"), 2, ["rnak", "did you mean 'rank'"]),
+    ("a setting longer than a path", NOTHING, sets("adapter.sites=[" + "x" * 300 + "]"), 2, ["/lora/sites: site pattern \"xxx", "matches no site"]),
     ("unknown data setting", NOTHING, sets("data.row=3"), 2, ["row", "did you mean 'rows'"]),
     ("unknown head setting", NOTHING, sets("head.poolr=trained"), 2, ["poolr", "did you mean 'pooler'"]),
     ("setting without a value", NOTHING, sets("epochs"), 2, ["epochs", "key=value"]),
@@ -383,6 +384,8 @@ ROWS = [
     ("text and ids", NOTHING, ["trace", "--model", "model", "--text", "a", "--ids", "2", "--out", "t.safetensors"], 2, ["--text", "--ids"]),
     ("neither text nor ids", NOTHING, ["trace", "--model", "model", "--out", "t.safetensors"], 2, ["--text", "--ids"]),
     ("text that is not UTF-8", NOTHING, ["trace", "--model", "model", "--text", b"caf\xe9", "--out", "t.safetensors"], 2, ["UTF-8"]),
+    ("average of one adapter with weights", NOTHING, ["average", "run/adapter", "--model", "model", "--weights", "0.5", "--out", "new"], 2,
+     ["--weights: expected with several adapters", "leave it out"]),
     ("trace below a file", NOTHING, ["trace", "--model", "model", "--text", "a", "--out", "data/dev.tsv/t"], 3, ["data/dev.tsv/t"]),
     ("routes without an ensemble", NOTHING, EVAL + ["--routes", "3"], 2, ["--routes: found 3", "--routing ensemble-logits", "leave it out"]),
     ("a unit of routes that are not drawn", NOTHING, PREDICT + ["--routing", "fixed", "--route-unit", "text"], 2, ["--route-unit: found text", "--routing random", "leave it out"]),
@@ -404,7 +407,7 @@ ROWS = [
     ("import of a folder that is not there", NOTHING, ["import", "--from", "peft", "--model", "model", "--out", "new", "nowhere"], 2, ["'nowhere': no such folder"]),
     ("import over an adapter", NOTHING, ["import", "--from", "peft", "--model", "model", "--out", "run/adapter", "data"], 2, ["--out", "holds an adapter already"]),
     ("export over an adapter", put("out/adapter_config.json", "{}"), ["export", "--to", "peft", "--model", "model", "--adapter", "run/adapter", "--out", "out"], 2,
-     ["'out': holds an adapter already"]),
+     ["--out", "'out'", "no empty folder"]),
     ("export below a file", NOTHING, ["export", "--to", "peft", "--model", "model", "--adapter", "run/adapter", "--out", "data/dev.tsv/x"], 3, ["data/dev.tsv/x"]),
     ("inspect of what", NOTHING, ["inspect"], 2, ["inspect"]),
     ("inspect model without weights", drop(WEIGHTS), ["inspect", "model", "--model", "model"], 2, ["model.safetensors"]),
@@ -482,6 +485,16 @@ class Refusals(support.SharedCase):
         done.args = [str(part) for part in done.args]
         self.assert_refused(done, 3, "out of memory: about ", "are needed at the peak (as graft plan predicts)", "this process may take 734 MB of addresses (ulimit -v",
                             "Lower batch_size, token_budget or max_length", "save_memory=true")
+
+    def test_a_share_that_is_not_there(self):
+        for share in ("nowhere", "data/dev.tsv"):
+            done = subprocess.run(support.command(*train("--quiet")), cwd=self.root, env={**support.environment(), "GRAFT_SHARE": share},
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, encoding="utf-8")
+            done.args = [str(part) for part in done.args]
+            self.assert_refused(done, 2, f"GRAFT_SHARE: expected the folder with presets/ and tasks/, found '{share}'")
+        empty = subprocess.run(support.command("inspect", "presets"), env={**support.environment(), "GRAFT_SHARE": ""}, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, encoding="utf-8")
+        self.assertIn("lora", self.assert_done(empty).stdout)   # as if it were not set
 
     def test_damaged_checkpoint_without_its_marker(self):
         """What a killed save left does not count: the older checkpoint, or the start, is used."""

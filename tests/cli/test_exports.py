@@ -1,7 +1,10 @@
-"""graft report --tensorboard and --peft-results: read back by TensorBoard's own library where it is installed, and by what PEFT's reader asks for."""
+"""graft report --tensorboard and --peft-results: read back record by record and, where it is installed, by TensorBoard's own library; and by what
+PEFT's reader asks for."""
 
 import datetime
 import json
+import shutil
+import struct
 import subprocess
 import unittest
 
@@ -55,6 +58,29 @@ def taken(result):
     return out
 
 
+def masked_crc(data):
+    """CRC-32C (Castagnoli), turned and moved as TFRecord files have it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def records_of(path):
+    """The records of a TFRecord file, each as: length, check of the length, bytes, check of the bytes."""
+    data, out, at = path.read_bytes(), [], 0
+    while at < len(data):
+        length, check = struct.unpack_from("<QI", data, at)
+        assert check == masked_crc(data[at:at + 8]), (path, at)
+        record, at = data[at + 12:at + 12 + length], at + 16 + length
+        assert struct.unpack_from("<I", data, at - 4) == (masked_crc(record),), (path, at)
+        out.append(record)
+    return out
+
+
 class Exports(support.SharedCase):
     @classmethod
     def setUpClass(cls):
@@ -72,6 +98,30 @@ class Exports(support.SharedCase):
     def logs(self, member):
         folder = next(path for path in (self.root / "out/runs").iterdir() if path.name == member)
         return support.log_events(folder)
+
+    def test_event_files_hold_every_point_of_the_curves(self):
+        files = [path for path in (self.root / "board").rglob("*") if path.is_file()]
+        self.assertEqual(len(files), 6)
+        for file in files:
+            version, *points = records_of(file)
+            self.assertIn(b"brain.Event:2", version)
+            self.assertEqual(len(points), 6 * 3 + 3 * 2)   # of steps loss, gradient norm and rate, of evaluations loss and accuracy
+            events = self.logs(file.parent.name.replace("__", "_").replace("seed_", "seed-"))
+            for tag, kind, key in ((b"train/loss", "step", "loss"), (b"eval/accuracy", "evaluate", "accuracy")):
+                known = [struct.pack("<f", event[key]) for event in events if event["event"] == kind]
+                found = [record for record in points if tag in record]
+                self.assertEqual(len(found), len(known))
+                for record, value in zip(found, known):
+                    self.assertIn(value, record)
+
+    def test_studies_of_one_name_have_folders_of_their_own(self):
+        (self.dir / "study.yaml").write_text(STUDY.format(root=self.root).replace("study: moods", "study: a/b").replace("[1, 2]", "[1]"))
+        self.assert_done(run("sweep", self.dir / "study.yaml", "--out", self.dir / "one", "--threads", 1, "--quiet"))
+        shutil.copytree(self.dir / "one", self.dir / "other")
+        self.assert_done(run("report", self.dir / "one", self.dir / "other", "--tensorboard", self.dir / "board"))
+        members = [f"{name}__mood__seed_1" for name in ("full", "head", "lora")]
+        found = {folder.name: sorted(path.name for path in folder.iterdir()) for folder in (self.dir / "board").iterdir()}
+        self.assertEqual(found, {"a_b": members, "a_b-2": members})
 
     @unittest.skipUnless(HAS_TENSORBOARD, "needs tensorboard (tools/setup.sh peers)")
     def test_tensorboard_reads_the_curves(self):

@@ -154,6 +154,24 @@ class FirstHour(support.SharedCase):
         self.assertIn('every row is answered "good"\n', told)
         self.assertEqual(json.loads((self.dir / "scores.json").read_text())["only_answer"], "good")
 
+    def test_a_label_without_rows_is_told(self):
+        support.write_tsv(self.root / "good.tsv", [(text, "good") for text, _ in support.rows(10, 3)])
+        done = self.train("unseen", ["max_steps=1"], task="text:bad,good,never", more=["--eval", "good.tsv"])
+        self.assertEqual(done.stderr.count('warning: no training row has the label "never"\n'), 1)
+        self.assertEqual(done.stderr.count('warning: no evaluation row has the label "bad", which training rows have\n'), 1)
+        self.assertEqual(self.metrics("unseen")["warnings"][0], 'no training row has the label "never"')
+
+    def test_a_proposed_task_of_decimals_trains(self):
+        """What pandas writes of whole numbers in a column that has an empty cell."""
+        rows = [(text, f"{float(label == 'good')}") for text, label in support.rows(20, 3)]
+        support.write_tsv(self.root / "floats.tsv", rows)
+        (self.root / "floats.yaml").write_text(self.ok("inspect", "data", "floats.tsv").stdout)
+        self.train("floats", ["max_steps=1"], task="floats.yaml", data="floats.tsv")
+        self.assertEqual(json.loads((self.root / "floats/adapter/adapter.json").read_text())["task"]["labels"], ["0", "1"])
+        support.write_tsv(self.root / "floats.tsv", rows + [("the sea", ""), ("a stone", "")])
+        done = run("train", "--model", "model", "--task", "floats.yaml", "--data", "floats.tsv", "--adapter", "lora", "--out", "never", cwd=self.root)
+        self.assert_refused(done, 2, "floats.tsv:22: column \"label\": expected a label, found an empty field (2 rows); label every row", "--on-error skip")
+
     def test_report_of_labels(self):
         self.train("some", ["epochs=2", "learning_rate=0.003", "dropout=0"], adapter="full")
         evaluate = ["eval", "--model", "model", "--adapter", "some/adapter", "--data", "data/dev.tsv", "--quiet", "--threads", 1, "--json", self.dir / "scores.json"]
@@ -181,6 +199,18 @@ class FirstHour(support.SharedCase):
         self.assertEqual([m["probability"] for m in report["mistakes"]], sorted(m["probability"] for m in report["mistakes"]))
         self.assertRegex(told, r"label +precision +recall +f1 +support\n")
         self.assertNotIn("report", json.loads((self.ok(*evaluate), self.dir / "scores.json")[1].read_text()))
+
+    def test_the_matrix_of_a_report_names_its_columns(self):
+        """Labels 0 and 1 stand under themselves; long ones under numbers that are no labels."""
+        for labels, head, rows in ((["0", "1"], r" +0 +1\n", [r"0 +", r"1 +"]),
+                                   ([f"a quite long label of {k}" for k in range(9)], r" +\(1\) +\(2\) .* +\(9\)\n", [r"\(1\) a quite long label of 0 +", r"\(2\) a quite long label of 1 +"])):
+            with self.subTest(labels=labels):
+                support.write_tsv(self.root / "named.tsv", [(text, labels[i % len(labels)]) for i, (text, _) in enumerate(support.rows(30, 4))])
+                out = f"named{len(labels)}"
+                self.train(out, ["max_steps=1"], task="text:" + ",".join(labels), data="named.tsv")
+                told = self.ok("eval", "--model", "model", "--adapter", f"{out}/adapter", "--data", "named.tsv", "--quiet", "--report", "--threads", 1).stdout
+                matrix = told.split("rows of each label (down) by answer (across):\n")[1]
+                self.assertRegex(matrix, "^" + head + "".join(row + r"[\d ]+\n" for row in rows))
 
     def test_report_of_values(self):
         self.train("values", ["max_steps=3"], task="pairs.yaml", data="pairs.tsv")

@@ -79,7 +79,11 @@ class Generate(support.SharedCase):
         (self.root / "exact.yaml").write_text("name: exact\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [exact_match]\n")
         args = ["eval", "--model", "gpt2", "--task", "./exact.yaml", "--data", "rows.jsonl", "--threads", 1]
         self.assertIn("exact_match", self.assert_done(run(*args, cwd=self.root)).stdout)
-        self.assert_refused(run(*args, "--max-new-tokens", 500, cwd=self.root), 2, "positions")
+        for more, part in ((["--max-new-tokens", 500], "500 new tokens are asked for"), (["--max-new-tokens", 3, "--min-new-tokens", 4], "min_new_tokens: 4 are more than")):
+            refused = run(*args, *more, cwd=self.root)
+            self.assert_refused(refused, 2, part)
+            self.assertNotIn("row 4/4", refused.stderr, "before losses are computed")
+        self.assertIn("graft: rows.jsonl:1: 4 of the 40 positions", run(*args, "--max-new-tokens", 500, cwd=self.root).stderr)
 
     def test_training_refuses_texts_that_cannot_be_written_before_it_begins(self):
         (self.root / "exact.yaml").write_text("name: exact\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [exact_match]\n")
@@ -90,6 +94,7 @@ class Generate(support.SharedCase):
         scored = args + ["--task", "./exact.yaml", "--eval", "rows.jsonl"]
         for task, settings, parts in [
             (scored, [f"generation.max_new_tokens={room + 1}"], [f"generation.max_new_tokens: found {room + 1}", f"{positions} positions", f"at most {room}"]),
+            (scored, ["generation.min_new_tokens=200"], ["rows.jsonl:1: texts of at least 200 new tokens are asked for"]),
             (scored, ["generation.top_p=0.9"], ["generation", "top_k and top_p choose among random tokens", "set a temperature"]),
             (args + ["--task", "./exact.yaml"], ["generation.beams=2"], ["generation.beams: found 2", "no evaluation of this run writes texts"]),
             (args + ["--task", "./task.yaml", "--eval", "rows.jsonl"], ["generation.beams=2"], ["generation.beams: found 2", "no evaluation of this run writes texts"]),
@@ -241,6 +246,11 @@ class Generate(support.SharedCase):
                              *[part for each in settings for part in ("--set", each)], cwd=self.root))
         self.assert_done(run("export", "--to", "peft", "--model", "gpt2", "--adapter", "trained/adapter", "--out", "peft", cwd=self.root))
         self.assert_done(run("import", "--from", "peft", "peft", "--model", "gpt2", "--task", "./task.yaml", "--out", "again", cwd=self.root))
+        config = json.loads((self.root / "peft/adapter_config.json").read_text())
+        (self.root / "peft/adapter_config.json").write_text(json.dumps({**config, "peft_version": "1\x1b[31m"}))
+        told = self.assert_done(run("import", "--from", "peft", "peft", "--model", "gpt2", "--task", "./task.yaml", "--out", "steering", cwd=self.root)).stdout
+        self.assertIn("peft 1\\x1b[31m", told)
+        self.assertNotIn("\x1b", told)
         scores = [self.assert_done(run("eval", "--model", "gpt2", "--adapter", adapter, "--data", "rows.jsonl", "--threads", 1, "--quiet", cwd=self.root)).stdout.split("seconds")[0]
                   for adapter in ("trained/adapter", "again")]
         self.assertRegex(scores[0], "perplexity")
@@ -254,8 +264,13 @@ class Generate(support.SharedCase):
             (["--model", "gpt2", "--prompt", "fine", "--data", "rows.jsonl"], ["give one of --prompt TEXT and --data FILE"]),
             (["--model", "gpt2", "--data", "rows.jsonl"], ["--data: which column is the prompt? Give --task"]),
             (["--model", "gpt2", "--data", "rows.jsonl", "--task", "sst2"], ["expected a task of kind: generation"]),
+            (["--model", "gpt2", "--data", "rows.jsonl", "--task", "./task.yaml", "--out", "never.tsv"], ["TSV cannot hold a tab or a line break", "jsonl, json or csv"]),
+            (["--model", "gpt2", "--prompt", "fine", "--format", "tsv"], ["TSV cannot hold a tab or a line break"]),
+            (["--model", "gpt2", "--data", "rows.jsonl", "--task", "./task.yaml", "--json"], ["--json: shows the answer to --prompt", "leave it out"]),
+            (["--model", "gpt2", "--prompt", "fine", "--json", "--format", "csv"], ["--json: shows a JSON line, and --out or --format asks for csv"]),
             (["--model", "bert", "--prompt", "fine"], ["an encoder, and writes no text; take a decoder"]),
             (["--model", "gpt2", "--prompt", "fine", "--top-k", 3], ["set a temperature"]),
+            (["--model", "gpt2", "--prompt", "fine", "--temperature", -1], ["--temperature: expected 0 to 1e+06, found -1"]),
             (["--model", "gpt2", "--prompt", "fine", "--no-repeat-ngram-in", "new"], ["no_repeat_ngram_in says whose n-grams no_repeat_ngram counts"]),
             (["--model", "gpt2", "--prompt", "fine", "--end-ids", 4000], ["end_ids: expected tokens below the vocabulary's", "found 4000"]),
             (["--model", "gpt2", "--prompt", "fine", "--chat", "model"], ["has no chat template"]),

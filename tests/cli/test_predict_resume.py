@@ -193,7 +193,7 @@ class Resumed(support.SharedCase):
             fcntl.flock(held, fcntl.LOCK_EX)
             before = self.files()
             for more in ([], ["--resume"]):
-                self.assert_refused(run(*args, *more, cwd=self.root), 2, str(self.out), "another process is writing it")
+                self.assert_refused(run(*args, *more, cwd=self.root), 3, str(self.out), "another process is writing it")
             self.assertEqual(self.files(), before)
 
     # --- without a beginning, without --resume
@@ -211,15 +211,22 @@ class Resumed(support.SharedCase):
         self.assertEqual(list(self.files()), ["out.jsonl"])
         self.assertEqual(len(self.out.read_text().splitlines()), ROWS)
 
-    def test_a_fault_of_the_input_keeps_nothing(self):
-        lines = (self.root / "rows.jsonl").read_text().splitlines()
-        (self.dir / "d").mkdir()
-        rows = [json.loads(line) for line in lines]
-        rows[1500]["text"] = "a\tb"   # found when the row is written
-        (self.dir / "d/tab.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        args = self.command("--columns", "text", data=self.dir / "d/tab.jsonl", out=self.dir / "out.tsv")
-        self.assert_refused(run(*args, cwd=self.root), 2, "tab.jsonl:1501: TSV cannot hold a tab")
-        self.assertEqual([path.name for path in self.dir.iterdir()], ["d"])
+    # --- a fault that only an answer shows
+
+    def test_a_late_fault_keeps_the_answers_before_it(self):
+        rows = [{"text": "fine great", "answer": "kind"}] * 20
+        rows[17] = {"text": " ".join(support.WORDS[:30]), "answer": "kind"}   # that leaves fewer words than are asked for
+        (self.root / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        args = ["generate", "--model", "gpt2", "--task", "./go-on.yaml", "--data", "many.jsonl", "--batch", 2, "--no-repeat-ngram", 1, "--min-new-tokens", 9,
+                "--max-new-tokens", 9, "--threads", 1, "--out", self.out]
+        for more in ([], ["--resume"]):
+            self.assert_refused(run(*args, *more, cwd=self.root), 2, "no token is left to go on with", f"the answers to 16 rows are kept in '{self.dir / '.out.jsonl.partial'}'")
+            self.assertEqual(sorted(self.files()), [".out.jsonl.partial", ".out.jsonl.progress"])
+            self.assertEqual(len((self.dir / ".out.jsonl.partial").read_text().splitlines()), 16)
+        for name in self.files():
+            (self.dir / name).unlink()
+        self.assert_refused(run(*[16 if each == 2 else each for each in args], cwd=self.root), 2, "no token is left")   # all in one window
+        self.assertEqual(self.files(), {}, "nothing was whole")
 
 
 if __name__ == "__main__":

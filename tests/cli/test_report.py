@@ -75,7 +75,7 @@ class Page(html.parser.HTMLParser):
             self.tables[-1][-1][-1] += text
 
 
-class Report(support.SharedCase):
+class ReportCase(support.SharedCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -94,6 +94,8 @@ class Report(support.SharedCase):
         done = self.assert_done(run("sweep", "table", self.root / "out", "--format", "csv", "--part", part))
         return list(csv.reader(io.StringIO(done.stdout)))
 
+
+class Report(ReportCase):
     def test_holds_everything_and_asks_for_nothing(self):
         page = Page(self.text)
         self.assertEqual(page.addresses, ["#studies"])
@@ -128,6 +130,7 @@ class Report(support.SharedCase):
         run_ = sorted((self.root / "out" / "runs").iterdir())[0]
         self.assert_done(run("report", run_, "--out", self.dir / "one.html"))
         (study,) = json.loads(Page((self.dir / "one.html").read_text()).data)["studies"]
+        self.assertEqual([(curve["name"], len(curve["points"])) for curve in study["curves"]], [("eval accuracy", 2), ("eval loss", 2), ("train loss", 4)])
         for curve in study["curves"]:
             for _, mean, low, high, value in curve["points"]:
                 self.assertEqual((low, high, value), (None, None, mean))
@@ -138,16 +141,36 @@ class Report(support.SharedCase):
         (study,) = json.loads(Page((self.dir / "runs.html").read_text()).data)["studies"]
         self.assertEqual(study["results"]["header"][:2], ["method", "task"])
         known = {row[0]: row[4] for row in self.table("results")[1:]}
-        for row in csv.DictReader(io.StringIO(study["results"]["csv"])):
+        rows = list(csv.DictReader(io.StringIO(study["results"]["csv"])))
+        self.assertEqual(len(rows), 3)
+        for row in rows:
             self.assertAlmostEqual(float(row["mean"]), float(known[{"unipelt-ap": "gated"}.get(row["method"], row["method"])]), places=12)
             self.assertEqual(row["members"], "3")
-        self.assert_refused(run("report", runs[0], runs[0], "--out", self.dir / "twice.html"), 2, "is the same run as")
+        again = run("report", runs[0], f"{runs[0]}/", "--out", self.dir / "twice.html")
+        self.assert_refused(again, 2, f"'{runs[0]}/': is given twice; leave one out")
+        shutil.copytree(runs[0], self.dir / "copy")
+        self.assert_refused(run("report", runs[0], self.dir / "copy", "--out", self.dir / "twice.html"), 2, "is the same run as", "adapter_name")
+        (self.dir / "copy/metrics.json").unlink()
+        unfinished = run("report", runs[1], self.dir / "copy", "--out", self.dir / "twice.html")
+        self.assert_refused(unfinished, 2, f"'{self.dir / 'copy'}': the run is not finished", "graft train --resume goes on with it, or leave it out")
+
+    def test_options_in_which_runs_of_a_preset_differ_are_factors(self):
+        for rank in (2, 4):
+            self.assert_done(run("train", "--model", self.root / "bert-tiny", "--task", "text:bad,good", "--data", self.root / "data", "--adapter", "lora", "--out", self.dir / f"r{rank}",
+                                 "--threads", 1, "--quiet", "--set", f"rank={rank}", "max_steps=1", "dropout=0.1"))
+        self.assert_done(run("report", self.dir / "r2", self.dir / "r4", "--out", self.dir / "ranks.html"))
+        (study,) = json.loads(Page((self.dir / "ranks.html").read_text()).data)["studies"]
+        self.assertEqual(study["results"]["header"][:3], ["method", "task", "adapter.rank"])
+        self.assertEqual([row["adapter.rank"] for row in csv.DictReader(io.StringIO(study["results"]["csv"]))], ["2", "4"])
 
     def test_faults(self):
         self.assert_refused(run("report", self.root / "out", "--out", self.dir / "r.html", "--metric", "acuracy"), 2, "did you mean 'accuracy'?")
         self.assert_refused(run("report", self.dir / "none", "--out", self.dir / "r.html"), 2, "no such file")
         self.assertFalse((self.dir / "r.html").exists())
 
+
+@unittest.skipUnless(CHROMIUM, "needs chromium")
+class Browser(ReportCase):
     def open(self, page):
         done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={self.dir}/profile",
                                "--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=300)
@@ -155,7 +178,6 @@ class Report(support.SharedCase):
         self.assertEqual([line for line in done.stderr.splitlines() if "CONSOLE" in line], [])
         return done.stdout
 
-    @unittest.skipUnless(CHROMIUM, "needs chromium")
     def test_in_a_browser(self):
         shown_page = self.open(self.root / "report.html")
         results, comparisons, matrix, ranks, tries, search, members = Page(shown_page).tables
@@ -192,7 +214,6 @@ class Report(support.SharedCase):
             self.assertTrue(any("lora, mood" in text for text in re.findall(r"<text[^>]*>([^<]*)</text>", shown_page)))
         self.assertIn("<h2>moods &lt;/script&gt;&lt;b&gt;</h2>", shown_page)
 
-    @unittest.skipUnless(CHROMIUM, "needs chromium")
     def test_every_button_by_keyboard(self):
         (self.dir / "pressed.html").write_text(PRESS.join(self.text.rsplit("</body>", 1)))
         page = self.open(self.dir / "pressed.html")
@@ -219,7 +240,7 @@ class Report(support.SharedCase):
         self.assertEqual(len(re.findall('<path[^>]*stroke-width="1.5"', last)), 3 * 3, "a line a run")
         bins = list(csv.DictReader(io.StringIO(files[f"{study}-reliability.csv"])))
         known = [bin_ for one in data["recorded"]["reliability"] for bin_ in one["bins"]]
-        self.assertEqual([float(row["accuracy"]) for row in bins], [bin_[4] for bin_ in known])
+        self.assertEqual([float(row["accuracy"]) if row["accuracy"] else None for row in bins], [bin_[4] for bin_ in known])
         self.assertEqual(sum(float(row["count"]) for row in bins), 9 * 20)
         gates = list(csv.DictReader(io.StringIO(files[f"{study}-gate-map.csv"])))
         self.assertEqual(len(gates), 4)

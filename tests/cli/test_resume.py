@@ -144,6 +144,16 @@ class Lengthened(ResumeCase):
         self.assertEqual(self.numbers(out), expected)
         return out
 
+    def test_from_another_folder_the_paths_that_lead_nowhere_are_named(self):
+        support.make_model(self.dir / "model")
+        (self.dir / "own.yaml").write_text("name: own\ntext: text\nlabel: label\nlabels: [bad, good]\n")
+        self.assert_done(run("train", "--model", "model", "--task", "own.yaml", "--data", "data/train.tsv", "--adapter", "lora", "--out", "run", "--threads", 1, "--quiet",
+                             "--set", "max_steps=2", "schedule=constant", "warmup=0", cwd=self.dir))
+        longer = ["--set", "max_steps=4", "--threads", 1, "--quiet"]
+        self.assert_refused(run("train", "--resume", "../run", *longer, cwd=self.data), 2, "../run/run.yaml: /model: 'model': no such file or folder\n",
+                            "../run/run.yaml: /task: 'own.yaml': ", "../run/run.yaml: /data/train: 'data/train.tsv': ", "go on from there")
+        self.assert_done(run("train", "--resume", "run", *longer, cwd=self.dir))
+
     def test_by_epochs(self):
         out = self.check(["epochs=1", "warmup=0"], [["epochs=3"]], ["epochs=3", "warmup=0"])
         events = [event for event in support.log_events(out) if event["event"] == "lengthen"]
@@ -234,7 +244,7 @@ class Lengthened(ResumeCase):
         before = support.tree_digest(out)
         with open(out / "log.jsonl", "rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            self.assert_refused(run("train", "--resume", out, "--set", "epochs=2"), 2, "log.jsonl", "another process is writing this run")
+            self.assert_refused(run("train", "--resume", out, "--set", "epochs=2"), 3, "log.jsonl", "another process is writing this run")
             self.assertEqual(support.tree_digest(out), before)
 
     def test_refusals(self):
@@ -266,11 +276,11 @@ class Lengthened(ResumeCase):
 class Stopped(ResumeCase):
     LONG = ["max_steps=300", "checkpoint_every=25", "evaluate_every=60", "dropout=0.1", "learning_rate=0.003", "batch_size=8"]
 
-    def start_and_stop(self, args, log, events, number):
-        """Runs `args` and sends signal `number` once log.jsonl has `events` lines."""
+    def start_and_stop(self, args, log, events, number, hang_up=signal.SIG_DFL):
+        """Runs `args` and sends signal `number` once log.jsonl has `events` lines. `hang_up`: what the process finds about SIGHUP."""
         before = log.read_bytes().count(b"\n") if log.exists() else 0
         process = subprocess.Popen(support.command(*args), env=support.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, encoding="utf-8")
+                                   stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=lambda: signal.signal(signal.SIGHUP, hang_up))
         was_cut = before == 0
         while process.poll() is None:
             count = log.read_bytes().count(b"\n") if log.exists() else 0
@@ -304,7 +314,7 @@ class Stopped(ResumeCase):
                 self.assert_same_end()
 
     def test_asked_to_stop(self):
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             for events in ((30, 200) if not IS_SLOW else (2, 20, 26, 27, 30, 61, 111, 200, 250)):
                 with self.subTest(signal=number.name, events=events):
                     shutil.rmtree(self.out)
@@ -316,6 +326,12 @@ class Stopped(ResumeCase):
                     self.assertEqual([path.name for path in (self.out / "checkpoints").iterdir()], [f"step-{last}"])
                     self.assertFalse((self.out / "metrics.json").exists())
                     self.assert_same_end()
+
+    def test_nohup_outlives_its_terminal(self):
+        shutil.rmtree(self.out)
+        code, stderr = self.start_and_stop(self.args, self.out / "log.jsonl", 100, signal.SIGHUP, hang_up=signal.SIG_IGN)
+        self.assertEqual(code, 0, stderr)
+        self.assertEqual(support.end_state(self.out), self.expected)
 
     def test_resume_by_another_spelling_of_the_path(self):
         shutil.rmtree(self.out)
@@ -332,7 +348,7 @@ class Stopped(ResumeCase):
         while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") > 2):
             time.sleep(0.0005)
         process.send_signal(signal.SIGSTOP)
-        self.assert_refused(run("train", "--resume", self.out, "--quiet"), 2, "log.jsonl", "another process")
+        self.assert_refused(run("train", "--resume", self.out, "--quiet"), 3, "log.jsonl", "another process")
         process.send_signal(signal.SIGCONT)
         stderr = process.communicate(timeout=60)[1]
         self.assertEqual(process.returncode, 0, stderr)

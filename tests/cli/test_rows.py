@@ -89,6 +89,18 @@ class Rows(support.SharedCase):
         self.assert_refused(done, 2, "rows.jsonl:1: TSV cannot hold a tab or a line break", "CSV")
         self.assertFalse((self.dir / "p.tsv").exists())
 
+    def test_tsv_is_refused_before_a_row_is_answered(self):
+        lines = [json.dumps({"text": "fine day", "note": "a"})] * 1500 + [json.dumps({"text": "sad\nday", "note": "b"})]
+        (self.dir / "x.jsonl").write_text("\n".join(lines) + "\n")
+        for columns in ("id,text,prediction", "id,input.text"):
+            done = self.predict("--out", "-", "--format", "tsv", "--columns", columns, data=self.dir / "x.jsonl")
+            self.assert_refused(done, 2, "x.jsonl:1501: TSV cannot hold a tab or a line break, found \"sad\\x0aday\"; write CSV or JSONL")
+            self.assertEqual(done.stdout, "")
+        self.assertEqual(len(self.lines("--columns", "text", data=self.dir / "x.jsonl")), 1501)
+        (self.dir / "pick.yaml").write_text("name: pick\nkind: choice\nprompt: text\noptions: [fine, \"a\\tb\"]\ntarget: answer\n")
+        pick = ("predict", "--model", "gpt2", "--task", self.dir / "pick.yaml", "--data", self.dir / "x.jsonl", "--threads", 1, "--out", self.dir / "p.tsv")
+        self.assert_refused(run(*pick, "--columns", "prediction", cwd=self.root), 2, "x.jsonl:1: TSV cannot hold a tab or a line break, found \"a\\x09b\"")
+
     def test_a_column_of_the_file_that_has_the_name_of_graft_s(self):
         (self.dir / "x.jsonl").write_text('{"text": "fine day", "prediction": "mine", "id": "a"}\n')
         (line,) = self.lines("--columns", "id,input.prediction,prediction", data=self.dir / "x.jsonl")
@@ -99,6 +111,21 @@ class Rows(support.SharedCase):
                                 ("id,input.no", '"input.no"'), ("id,chosen", '"chosen"'), ("id,second", '"second"')):
             with self.subTest(columns=columns):
                 self.assert_refused(self.predict("--out", "-", "--columns", columns), 2, "--columns", *parts)
+
+    def test_columns_that_become_one(self):
+        own = self.write_row("fine", **{"probabilities.good": 1})   # a row that Graft wrote as CSV
+        done = self.predict("--out", self.dir / "p.csv", "--columns", "id,probabilities,probabilities.good", data=own)
+        self.assert_refused(done, 2, '--columns: column "probabilities.good" appears twice; leave one out')
+
+    def test_a_group_that_would_steer_the_terminal(self):
+        (self.dir / "pick.yaml").write_text("name: pick\nkind: choice\nprompt: text\noptions: [fine, sad]\ntarget: answer\ngroup: from\nmetrics: [accuracy, accuracy_by_group]\n")
+        rows = [{"text": "the day", "answer": "sad", "from": "\x1b[31mred"}, {"text": "a film", "answer": "fine", "from": "b"}]
+        (self.dir / "g.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        given = ("--model", "gpt2", "--task", self.dir / "pick.yaml", "--data", self.dir / "g.jsonl", "--threads", 1)
+        for args in (["eval", *given], ["train", *given, "--eval", self.dir / "g.jsonl", "--adapter", "lora", "--out", self.dir / "run", "--set", "max_steps=1"]):
+            done = self.assert_done(run(*args, cwd=self.root))
+            self.assertIn("accuracy[\\x1b[31mred]", done.stdout)
+            self.assertNotIn("\x1b", done.stdout + done.stderr)
 
     def test_errors_only(self):
         lines = self.lines("--columns", "id,gold,prediction,probability")

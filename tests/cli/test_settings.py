@@ -55,6 +55,15 @@ class Settings(support.SharedCase):
                              ("use_rslora", "rslora"), ("init_lora_weights", "init"), ("adapter.lora_alpha", "alpha"), ("adapter.r", "rank")):
             self.refused(f"{foreign}=1", f"no edit of this adapter has the option \"{foreign.removeprefix('adapter.')}\" (did you mean '{own}'?)")
 
+    def test_options_of_other_tools(self):
+        for given, meant in ((["--epochs", 3], "--set epochs=3"), (["--batch-size=8"], "--set batch_size=8"), (["--lr", "1e-3"], "--set learning_rate=1e-3"), (["--seed", 1], "--set seed=1"),
+                             (["--rank", 4], "--set rank=4"), (["--lora_r", 4], "--set rank=4"), (["--held-out", 0.2], "--set data.held_out=0.2"), (["--bf16", "--quiet"], "--set precision=..."),
+                             (["--output_dir", "x"], "--out"), (["--modle", "x"], "--model")):
+            with self.subTest(given=given):
+                self.assert_refused(self.train(*given), 2, f"train: unknown option '{given[0]}' (did you mean '{meant}'?)")
+        self.refused("held_out=0.2", "nor is it a setting of the run (did you mean 'data.held_out'?)")
+        self.assert_refused(self.train(adapter=("--adapter", "Lora")), 2, 'unknown adapter "Lora" (did you mean \'lora\'?)')
+
     def test_names_of_other_tools_in_files(self):
         (self.root / "own.yaml").write_text("lr: 1e-3\nnum_train_epochs: 2\nadapter: {edits: [{lora: {r: 8, lora_alpha: 16}}]}\n")
         done = self.train("own.yaml", adapter=())

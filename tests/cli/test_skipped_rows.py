@@ -90,11 +90,13 @@ class Skipped(support.SharedCase):
 
     def test_no_row_is_left(self):
         for content in ('{"text": null}\n{"text": null}\n', '{"txt": "fine"}\n{"txt": "sad"}\n'):
-            done = self.predict(self.file("x.jsonl", content), "--on-error", "skip")
+            done = self.predict(self.file("x.jsonl", content), "--on-error", "skip", "--skipped", self.dir / "s.jsonl")
             self.assertEqual(done.returncode, 2, done.stderr)
             first = done.stderr.splitlines()[0].removeprefix("graft: skipped: ")
-            self.assertIn(f"graft: --on-error skip: of 2 rows none can be answered; the first: {first}", done.stderr.splitlines()[2])
+            self.assertEqual(f"graft: --on-error skip: of 2 rows none can be answered; the first: {first}; all are in '{self.dir / 's.jsonl'}'", done.stderr.splitlines()[2])
             self.assertFalse((self.dir / "p.jsonl").exists())
+            self.assertEqual([line["line"] for line in self.lines("s.jsonl")], [1, 2])
+            (self.dir / "s.jsonl").unlink()
 
     def test_a_fault_of_the_task_is_none_of_its_rows(self):
         (self.root / "chat.yaml").write_text("name: c\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [perplexity]\nchat: chatml\n")

@@ -76,7 +76,8 @@ class Subspaces(support.SharedCase):
             f"study: subspaces\nmodel: {self.root}/bert\nmethods:\n  reft: {{adapter: {self.root}/reft.yaml}}\n"
             f"tasks:\n  moods: {{task: {self.root}/task.yaml, data: {self.root}/data}}\n"
             "set: {max_steps: 3, learning_rate: 1e-2}\ngrid: {seed: [1, 2]}\n")
-        self.assert_done(run("sweep", self.dir / "study.yaml", "--out", self.dir / "study", "--threads", 1, "--quiet", cwd=self.root))
+        done = self.assert_done(run("sweep", self.dir / "study.yaml", "--out", self.dir / "study", "--threads", 1, "--quiet", cwd=self.root))
+        self.assertIn("done: 2 of 2", done.stdout)
         refused = (self.dir / "study.yaml").read_text().replace(f"{self.root}/reft.yaml", "lora")
         (self.dir / "study.yaml").write_text(refused)
         self.assert_refused(run("sweep", self.dir / "study.yaml", "--out", self.dir / "none", "--threads", 1, "--quiet", cwd=self.root), 2,

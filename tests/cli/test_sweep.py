@@ -35,6 +35,14 @@ together:
 """
 
 
+# Without epsilon AdamW divides zero by zero where a tensor has had no gradient, as LoRA's A in the first step: a member that fails.
+FAILING = ("rows: [20, 40]", "rows: [20]\n  epsilon: [1e-8, 0]")
+
+
+def finished_runs(out):
+    return [path.parent for path in (out / "runs").glob("*/metrics.json")]
+
+
 def content(path):
     """Every table's rows, clock and memory readings aside."""
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
@@ -63,6 +71,13 @@ class SweepCase(support.SharedCase):
 
     def sweep(self, study, out, *more):
         return run("sweep", study, "--out", out, "--threads", 1, "--quiet", *more)
+
+    def assert_failed(self, done, failed, total):
+        """All is done, and so many members failed."""
+        self.assertEqual(done.returncode, 1, f"{done.args}\n{done.stdout}\n{done.stderr}")
+        self.assertIn(f"done: {total - failed} of {total}, failed: {failed}\n", done.stdout)
+        self.assertTrue(done.stderr.endswith(f"graft: {failed} of {total} members failed; graft sweep status tells why, --retry-failed tries them again\n"), done.stderr)
+        return done
 
 
 class Whole(SweepCase):
@@ -94,15 +109,14 @@ class Whole(SweepCase):
     def test_members_together_come_to_what_they_come_to_one_after_another(self):
         """Some share passes, some take turns, one fails; how many train at once leaves no trace but in the readings."""
         study = self.study(("  head: head", "  head: head\n  full: full\n  adamix: {adapter: adamix, set: {experts: 2}}"),
-                           ("[1, 2, 3]", "[1, 2]"), ("rows: [20, 40]", "rows: [20, 1000]"))
+                           ("[1, 2, 3]", "[1, 2]"), FAILING)
         found = {}
         most = 0
         for name, more in {"turns": ["--together", 1], "together": ["--together", 16], "three": ["--together", 3],
                            "little": ["--together", 16, "--memory"]}.items():
             more = more + [most + 1] if name == "little" else more   # room for the largest, not for two
-            done = self.assert_done(self.sweep(study, self.dir / name, *more))
-            self.assertIn("done: 16 of 32, failed: 16", done.stdout)
-            folders = list((self.dir / name / "runs").iterdir())
+            self.assert_failed(self.sweep(study, self.dir / name, *more), 8, 32)
+            folders = finished_runs(self.dir / name)
             found[name] = content(self.dir / name / "study.db"), {folder.name: support.end_state(folder) for folder in folders}
             most = max(support.log_events(folder)[0]["predicted_peak_bytes"] for folder in folders)
         for name in ("together", "three", "little"):
@@ -117,10 +131,9 @@ class Whole(SweepCase):
             f"study: large\nmodel: {self.root}/bert-tiny\nmethods: {{lora: lora, large: {{adapter: full, set: {{batch_size: 24000}}}}, head: head}}\n"
             f"tasks: {{mood: {{task: 'text:bad,good', train: {self.dir}/many.tsv}}}}\nset: {{max_steps: 2, warmup: 0}}\n")
         limit = 700 << 20    # of addresses; the program and its libraries take 400 MiB of them
-        done = self.assert_done(run("sweep", "study.yaml", "--out", "out", "--threads", 1, "--quiet", "--memory", "100G", cwd=self.dir,
-                                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))))
-        self.assertIn("done: 2 of 3, failed: 1", done.stdout)
-        self.assertRegex(done.stderr, r"^failed: large, mood: out of memory: this process may take 734 MB of addresses .*Lower batch_size, .*\n$")
+        done = self.assert_failed(run("sweep", "study.yaml", "--out", "out", "--threads", 1, "--quiet", "--memory", "100G", cwd=self.dir,
+                                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))), 1, 3)
+        self.assertRegex(done.stderr, r"^failed: large, mood: out of memory: this process may take 734 MB of addresses .*Lower batch_size, .*\ngraft: .*\n$")
         states = {name: (state, reason) for _, name, _, state, reason in content(self.dir / "out/study.db")["members"]}
         self.assertEqual([states[name][0] for name in ("lora, mood", "large, mood", "head, mood")], ["done", "failed", "done"])
         self.assertTrue(states["large, mood"][1].startswith("out of memory: "))
@@ -152,21 +165,35 @@ class Whole(SweepCase):
         self.assertIn("Scores of test", text)
         self.assertIn("pairs would", text)
 
+    def test_a_study_with_a_seed_more_keeps_what_is_done(self):
+        out, small = self.dir / "out", ("rows: [20, 40]", "rows: [20]")
+        self.assert_done(self.sweep(self.study(small, ("[1, 2, 3]", "[2]")), out))
+        kept = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/metrics.json")}
+        self.assertEqual(len(kept), 4)
+        study = self.study(small, ("[1, 2, 3]", "[1, 2]"))
+        self.assertIn("done: 8 of 8", self.assert_done(self.sweep(study, out)).stdout)
+        self.assertEqual({path: path.stat().st_mtime_ns for path in kept}, kept)
+        self.assert_done(self.sweep(study, self.dir / "whole"))
+        self.assertEqual(content(out / "study.db"), content(self.dir / "whole" / "study.db"))
+
     def test_a_member_that_fails_leaves_the_others_alone(self):
         out = self.dir / "out"
-        study = self.study(("rows: [20, 40]", "rows: [1000, 20]"), ("[1, 2, 3]", "[1]"))
-        done = self.assert_done(self.sweep(study, out))
-        self.assertIn("done: 4 of 8, failed: 4", done.stdout)
-        self.assertIn("failed: lora, mood, rows 1000, seed 1", done.stderr)
+        study = self.study(FAILING, ("[1, 2, 3]", "[1]"))
+        done = self.assert_failed(self.sweep(study, out), 2, 8)
+        self.assertIn("failed: lora, mood, rows 20, epsilon 0, seed 1", done.stderr)
+        self.assertIn("next: graft sweep table", done.stdout)
         status = self.assert_done(run("sweep", "status", out)).stdout
-        self.assertIn("4 done, 4 failed, 0 waiting of 8", status)
-        self.assertIn("has 60 rows, 1000 were asked for", status)
-        before = support.tree_digest(out)
-        self.assertIn("failed: 4", self.assert_done(self.sweep(study, out)).stdout)   # not tried again
+        self.assertIn("6 done, 2 failed, 0 waiting of 8", status)
+        self.assertIn("step 2: the loss is nan", status)
+        before, members = support.tree_digest(out), content(out / "study.db")
+        self.assertNotIn("failed: lora", self.assert_failed(self.sweep(study, out), 2, 8).stderr)   # not tried again
         self.assertEqual(support.tree_digest(out), before)
-        support.write_tsv(self.root / "data" / "train.tsv", support.rows(1000, 1))
-        self.addCleanup(support.write_tsv, self.root / "data" / "train.tsv", support.rows(60, 1))
-        self.assertIn("done: 8 of 8", self.assert_done(self.sweep(study, out, "--retry-failed")).stdout)
+        self.assertIn("failed: lora", self.assert_failed(self.sweep(study, out, "--retry-failed"), 2, 8).stderr)
+        self.assertEqual(content(out / "study.db"), members)
+
+    def test_no_table_is_named_where_no_member_is_done(self):
+        study = self.study(("rows: [20, 40]", "rows: [20]\n  method: [lora]\n  epsilon: [0]"), ("[1, 2, 3]", "[1]"))
+        self.assertNotIn("next:", self.assert_failed(self.sweep(study, self.dir / "out"), 2, 2).stdout)
 
 
 class Killed(SweepCase):
@@ -202,6 +229,21 @@ class Killed(SweepCase):
         before = support.tree_digest(out)
         self.assertIn("done: 16 of 16", self.assert_done(self.sweep(study, out)).stdout)
         self.assertEqual(support.tree_digest(out), before)
+
+    def test_what_a_kill_behind_the_end_of_a_member_left_goes(self):
+        """Its run is finished, its checkpoints are not all removed, and the study does not know of its end."""
+        study, out = self.study(("rows: [20, 40]", "rows: [20]"), ("[1, 2, 3]", "[1]")), self.dir / "out"
+        self.assert_done(self.sweep(study, out))
+        expected, folder = content(out / "study.db"), out / "runs" / "lora_mood_rows-20_seed-1_max_steps-8_learning_rate-1e-2"
+        state = support.end_state(folder)
+        (folder / "checkpoints" / "step-4").mkdir(parents=True)
+        with sqlite3.connect(out / "study.db") as database:
+            changed = database.execute("UPDATE members SET state = 'waiting' WHERE name LIKE 'lora, % max_steps 8, %'")
+            self.assertEqual(changed.rowcount, 1)
+        self.assertIn("done: 4 of 4", self.assert_done(self.sweep(study, out)).stdout)
+        self.assertEqual(content(out / "study.db"), expected)
+        self.assertFalse((folder / "checkpoints").exists())
+        self.assertEqual(support.end_state(folder), state)
 
     def test_a_signal_stops_it_and_the_same_command_goes_on(self):
         study, out = self.study(("max_steps: [8, 12]", "max_steps: [8, 1000]")), self.dir / "out"
@@ -274,19 +316,18 @@ class Workers(SweepCase):
         return process
 
     def test_they_come_to_what_one_process_comes_to(self):
-        study = self.study(("  head: head", "  head: head\n  full: full"), ("rows: [20, 40]", "rows: [20, 1000]"))
+        study = self.study(("  head: head", "  head: head\n  full: full"), FAILING)
         one, three = self.dir / "one", self.dir / "three"
-        self.assert_done(self.sweep(study, one))
-        done = self.assert_done(run("sweep", study, "--out", three, "--threads", 3, "--workers", 3))
-        self.assertIn("done: 18 of 36, failed: 18", done.stdout)
-        self.assertIn("failed: head, mood, rows 1000, seed 3", done.stderr)
+        self.assert_failed(self.sweep(study, one), 12, 36)
+        done = self.assert_failed(run("sweep", study, "--out", three, "--threads", 3, "--workers", 3), 12, 36)
+        self.assertIn("failed: full, mood, rows 20, epsilon 0, seed 3", done.stderr)
         self.assertEqual(content(three / "study.db"), content(one / "study.db"))
-        states = [{folder.name: support.end_state(folder) for folder in (out / "runs").iterdir()} for out in (one, three)]
-        self.assertEqual(len(states[0]), 18)
+        states = [{folder.name: support.end_state(folder) for folder in finished_runs(out)} for out in (one, three)]
+        self.assertEqual(len(states[0]), 24)
         self.assertEqual(states[1], states[0])
         with sqlite3.connect(three / "study.db") as database:
             seconds = [value for *_, name, value in database.execute("SELECT * FROM readings") if name == "seconds"]
-        self.assertEqual(len(seconds), 18)
+        self.assertEqual(len(seconds), 24)
         told = [(int(number), int(total)) for number, total in re.findall(r"member (\d+)/(\d+)  ", done.stderr)]
         self.assertGreater(len(told), 0)
         self.assertTrue(all(0 <= number <= 36 == total for number, total in told), told)
@@ -299,9 +340,9 @@ class Workers(SweepCase):
         process = self.begun(study, self.dir / "out", "--together", 1)
         os.kill(workers_of(process)[0], signal.SIGKILL)
         told, notes = process.communicate(timeout=300)
-        self.assertEqual(process.returncode, 0, notes)
+        self.assertEqual(process.returncode, 1, notes)
         self.assertRegex(told, r"^done: 7 of 8, failed: 1\n")
-        self.assertRegex(notes, r"^failed: .*, max_steps 300, .*: its process was ended by signal 9 \(Killed\); a system without free memory does that\n$")
+        self.assertRegex(notes, r"^failed: .*, max_steps 300, .*: its process was ended by signal 9 \(Killed\); a system without free memory does that\ngraft: 1 of 8 members failed; ")
         self.assert_done(self.sweep(study, self.dir / "out", "--retry-failed"))
         self.assertEqual(content(self.dir / "out/study.db"), content(self.dir / "whole/study.db"))
 
@@ -358,6 +399,23 @@ class Refused(SweepCase):
         self.refuse([("/data}", "/nowhere}")], "study.yaml:7:", "no such file or folder")
         self.refuse([("/bert-tiny", "/bert-none")], "study.yaml:2:8: member \"lora, mood", "and 23 more: '", "bert-none': no such file")
 
+    def test_rows_that_do_not_fit_are_refused_before_anything_is_trained(self):
+        for more in ([], ["--check"]):
+            self.refuse([("rows: [20, 40]", "rows: [20, 400]")], 'study.yaml:10:14: member "lora, mood, rows 400, seed 1, max_steps 8, learning_rate 1e-2" and 11 more: data.rows: ',
+                        "has 60 rows, 400 were asked for", more=more)
+            self.refuse([('"text:bad,good"', '"text:bad,fine"')], 'study.yaml:7:9: member "lora, mood, rows 20, seed 1', "and 23 more: ", 'unknown label "good"', more=more)
+            self.refuse([("rows: [20, 40]", "seeds.rows: [1, 2]")], "study.yaml:10:16: member", "seeds.rows: found 1, and no rows are drawn by it", more=more)
+
+    def test_a_folder_without_a_whole_study_tells_what_it_has(self):
+        self.assert_refused(run("sweep", "table", self.root / "data"), 2, "holds no study.db, so no study of graft sweep --out")
+        parts, small = self.dir / "parts", (("rows: [20, 40]", "rows: [20]"), ("[1, 2, 3]", "[1]"))
+        self.assert_done(self.sweep(self.study(*small), parts, "--shard", "2/2"))
+        for command in ("status", "table"):
+            self.assert_refused(run("sweep", command, parts), 2, "holds no study.db, but shard-2-of-2.db: name one of them, or put all together with graft sweep join")
+        searched = self.study(*small, ("together:\n  - {max_steps: [8, 12], learning_rate: [1e-2, 5e-3]}\n", "search:\n  seed: 100\n  settings: {max_steps: [1, 2]}\n"))
+        self.assert_done(self.sweep(searched, self.dir / "searched", "--only-search"))
+        self.assert_refused(run("sweep", "status", self.dir / "searched"), 2, "holds no study.db, but search.json, which has the search: no member was trained yet")
+
     def test_faults_of_a_search_have_a_place_and_nothing_is_written(self):
         def refuse(search, *parts, more=()):
             self.refuse([("together:\n  - {max_steps: [8, 12], learning_rate: [1e-2, 5e-3]}\n", "search:\n  seed: 100\n  " + search + "\n")], *parts, more=more)
@@ -366,12 +424,15 @@ class Refused(SweepCase):
         refuse("settings: {learning_rate: [1e-3], adapter.rank: [4]}", "study.yaml:14:51: search of \"lora, mood, rows 20\": /adapter.rank: the same setting is given at",
                "study.yaml:4:37 already", more=["--check"])
         refuse("settings: {max_steps: [8, 9]}\n  halving: {setting: epochs, from: 1, to: 3}", "study.yaml:15:12: search of", "epochs change nothing")
+        refuse("kind: random\n  tries: 2\n  settings: {max_steps: {low: 8, high: 12}}", "study.yaml:16:25: search of", "/max_steps: expected an integer in 0..")
+        refuse("kind: random\n  tries: 2\n  settings: {max_steps: {low: 8, high: 12.5, scale: whole}}", "study.yaml:16:40: /search/settings/max_steps/high: of whole numbers expected one")
         refuse("settings: {seed: [1, 2]}", "study.yaml:14:20: /search/settings/seed: \"seed\" is nothing to choose")
 
     def test_a_method_that_does_not_fit_the_task_is_refused_before_anything_runs(self):
         task = self.dir / "go-on.yaml"
         task.write_text("name: go-on\nkind: generation\nprompt: text\ntarget: label\nmetrics: [perplexity]\n")
-        self.refuse([('"text:bad,good"', str(task))], "study.yaml:7:", "member \"lora, mood, rows 20, seed 1")
+        self.refuse([('"text:bad,good"', str(task))], "study.yaml:7:9: member \"lora, mood, rows 20, seed 1",
+                    "task \"go-on\": a bert model is an encoder and writes no text; take a decoder")
 
     def test_a_file_of_another_study_or_of_something_else_is_left_as_it_is(self):
         out = self.dir / "out"
@@ -410,10 +471,6 @@ class Refused(SweepCase):
         self.assertRegex(done.stderr, r"together: 16 at most, in 2 groups, about \d+ MB of [0-9.]+ GB at the peak\ntime: about \d+s")
         done = self.assert_done(run("sweep", study, "--check", "--together", 5))
         self.assertIn("together: 5 at most, in 5 groups", done.stderr)
-        few = run("sweep", self.study(("rows: [20, 40]", "rows: [20, 400]")), "--check")
-        self.assert_refused(few, 2, 'member "lora, mood, rows 400, seed 1, max_steps 8, learning_rate 1e-2" and 11 more cannot be trained: '
-                                    "data.rows: ", "has 60 rows, 400 were asked for")
-        self.assertIn("in 1 group", few.stderr)
 
 
 if __name__ == "__main__":

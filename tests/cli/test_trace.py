@@ -103,10 +103,21 @@ class Trace(support.Case):
         out = self.dir / "t.safetensors"
         for told, args, parts in (("one stack", ["gpt2-tiny", "--target-ids", "3"], ["--target-ids", "gpt2"]),
                                   ("out of range", ["bart-tiny", "--target-ids", "3,40"], ["--target-ids", "0..39", "40"]),
+                                  ("no types", ["gpt2-tiny", "--type-ids", "0,0"], ["--type-ids: a gpt2 model has no segment types; leave it out"]),
                                   ("too long", ["bart-tiny", "--target-ids", ",".join(["3"] * 41)], ["--target-ids", "at most 40", "41"])):
             with self.subTest(told):
                 self.assert_refused(run("trace", "--model", TRUNKS / args[0], "--ids", "3,4", *args[1:], "--out", out), 2, *parts)
                 self.assertFalse(pathlib.Path(out).exists())
+
+    def test_rows_of_the_adapter_take_positions(self):
+        model = support.make_model(self.dir / "model")   # of 40 positions
+        support.write_tsv(self.dir / "rows.tsv", support.rows(8, 1))
+        self.assert_done(run("train", "--model", model, "--task", "text:bad,good", "--data", self.dir / "rows.tsv", "--adapter", "prompt", "--out", self.dir / "run",
+                             "--threads", 1, "--quiet", "--set", "max_steps=1", "length=10"))
+        def trace(words):
+            return run("trace", "--model", model, "--adapter", self.dir / "run/adapter", "--text", " ".join(["film"] * words), "--out", self.dir / "t.safetensors")
+        self.assert_done(trace(28))
+        self.assert_refused(trace(29), 2, "--text: this model serves at most 30 tokens beside the 10 rows of the adapter, found 31; give fewer")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ class Trust(support.SharedCase):
         for b, bin_ in enumerate(own["reliability"]):
             inside = [row for row in rows if b / 4 < row["probability"] <= (b + 1) / 4]
             self.assertEqual(bin_["rows"], len(inside))
+            self.assertEqual((bin_["confidence"] is None, bin_["accuracy"] is None), (not inside, not inside))
             error += abs(sum(row["probability"] - (row["gold"] == row["prediction"]) for row in inside)) / len(rows)
         self.assertAlmostEqual(own["ece"], error, places=5)
         self.assertEqual((own["binning"], own["bins"]), ("width", 4))
@@ -106,6 +107,13 @@ class Trust(support.SharedCase):
         labelled, _ = self.scores("--out-of-domain", self.dir / "labelled.tsv", "--beside", "run2/adapter")
         self.assertEqual(labelled["out_of_domain"]["auroc"], aurocs, "their labels, which the task does not know, say nothing here")
 
+    def test_what_cannot_be_read_or_written_is_told_before_rows_are_answered(self):
+        for more, code, part in ((["--json", "none/s.json"], 3, "none/s.json"), (["--out-of-domain", "none.tsv"], 2, "none.tsv': no such file"),
+                                 (["--out-of-domain", "data/dev.tsv", "--records", "none/r.jsonl"], 3, "none/r.jsonl")):
+            refused = run("eval", "--model", "model", "--adapter", "run1/adapter", "--data", "data/dev.tsv", "--threads", 1, *more, cwd=self.root)
+            self.assert_refused(refused, code, part)
+            self.assertNotIn("row 40/40", refused.stderr)
+
     def test_texts(self):
         make_decoder(self.dir / "gpt2")
         (self.dir / "task.yaml").write_text(support.GO_ON_TASK)
@@ -151,7 +159,7 @@ class Trust(support.SharedCase):
                              (["--dropout-passes", "3", "--routing", "random"], "give either routes or passes"),
                              (["--tokens", "t.jsonl"], "--tokens: targets of several tokens"),
                              (["--routing", "random"], "and no router"),
-                             (["--beside", "nowhere"], "nowhere")):
+                             (["--beside", "nowhere"], "'nowhere/adapter.json': no such file; an adapter is the folder that graft train wrote")):
             done = run("eval", "--model", "model", "--adapter", "run1/adapter", "--data", "data/dev.tsv", *args, cwd=self.root)
             self.assert_refused(done, 2, *parts)
 

@@ -208,6 +208,18 @@ LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts
   return out;
 }
 
+std::vector<SideOutput> records_of(const Rig& rig, const std::vector<Sequence>& texts) {
+  const at::NoGradGuard no_grad;
+  const Model& model = *rig.model;
+  const BoundAdapter bound(model, *rig.adapter, rig.tensors);
+  const std::vector<LaneAdapter> lanes = {{&bound, {.keeps_records = true}}};
+  const LaneInput input = lane_of(rig, texts);
+  if (is_classified(model))
+    return compute_logits(model, pack_of(model, {input}), lanes, {}).front().side.records;
+  const LanguageBatch batch = make_language_batch(model, {input}, packing_of(model, 1));
+  return predicting_states(model, batch, lanes, {}).front().side.records;
+}
+
 std::vector<Tensor> by_sequence(const LaneOutcome& outcome) {
   return outcome.outputs.split_with_sizes(outcome.rows, 0);
 }

@@ -47,6 +47,8 @@ LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const
                        int64_t round_rows_to = 1);
 LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts,
                                     const Pass& pass = {}, int64_t round_rows_to = 1);
+// What its edits record of the texts.
+std::vector<SideOutput> records_of(const Rig& rig, const std::vector<Sequence>& texts);
 // The outputs of each sequence.
 std::vector<at::Tensor> by_sequence(const LaneOutcome& outcome);
 

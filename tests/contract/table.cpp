@@ -345,6 +345,10 @@ const std::vector<Row>& contract_rows() {
        "{stochastic: {experts: 3, init: layer_copies, couple: layer, second_pass: other}, of: "
        "{lora: {rank: 2, dropout: 0.1, dropout_mask: input}}}",
        [](const ModelConfig& c) { return L(c) * (3 * 2 * 2 * C(c) + 2 * (Q(c) + K(c))); }},
+      {"stochastic", "stochastic_dora",
+       "{stochastic: {experts: 2, init: layer_copies}, of: {dora: {sites: attn.q, rank: 2, "
+       "norm_gradient: true}}}",
+       [](const ModelConfig& c) { return L(c) * 2 * (lora_at(C(c), Q(c), 2) + Q(c)); }},
       {"stochastic", "stochastic_ia3", "{stochastic: {experts: 2}, of: {affine: {}}}",
        [](const ModelConfig& c) { return 2 * L(c) * (2 * K(c) + F(c)); }},
       {"router", "mov", "{router: {experts: 3}, of: {affine: {}}}",
@@ -374,6 +378,10 @@ const std::vector<Row>& contract_rows() {
        }},
       {"router", "router_of_bottlenecks", "{router: {experts: 2}, of: {bottleneck: {width: 3}}}",
        [](const ModelConfig& c) { return 2 * L(c) * (bottleneck(C(c), 3) + C(c)); }},
+      {"gate", "gated_mov_of_gates",
+       "{gate: {}, of: {router: {experts: 2}, of: {gate: {value: 0.5}, of: {affine: {sites: "
+       "attn.v}}}}}",
+       [](const ModelConfig& c) { return L(c) * (2 * K(c) + 2 * K(c) + gate_at(K(c))); }},
       {"gate", "gated_mov", "{gate: {}, of: {router: {experts: 2}, of: {affine: {sites: attn.v}}}}",
        [](const ModelConfig& c) {
          return L(c) * (2 * K(c) + 2 * c.last().head_width() + gate_at(K(c)));
@@ -477,12 +485,6 @@ std::vector<Case> contract_cases() {
   for (size_t i = 0; i < compositions.size(); ++i)
     cases.push_back({&compositions[i], contract_families()[i % kTrunks]});
   return cases;
-}
-
-Traits traits_of(const Adapter& adapter) {
-  Traits all = adapter.parts().front().spec().traits;
-  for (const Adapter::Part& part : adapter.parts()) all = join(all, part.spec().traits);
-  return all;
 }
 
 std::string case_name(const ::testing::TestParamInfo<Case>& info) {

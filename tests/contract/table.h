@@ -38,8 +38,6 @@ void PrintTo(const Case& one, std::ostream* out);
 
 // Rows x families that do not refuse them, and the compositions, each on one family.
 std::vector<Case> contract_cases();
-// What an adapter promises as a whole. Folding is checked for adapters of one part.
-Traits traits_of(const Adapter& adapter);
 std::string case_name(const ::testing::TestParamInfo<Case>& info);
 
 }  // namespace graft::testing

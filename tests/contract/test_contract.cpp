@@ -41,7 +41,7 @@ class Contract : public ::testing::TestWithParam<Case> {
   std::vector<Sequence> sequences() const {
     return sequences(model()->config.has_decoder() ? 4 : 7);
   }
-  Traits traits(const Rig& rig) const { return traits_of(*rig.adapter); }
+  Traits traits(const Rig& rig) const { return rig.adapter->traits(); }
 };
 
 TEST_P(Contract, EqualsTheBareTrunkAtInitialValuesWherePromised) {
@@ -60,6 +60,11 @@ TEST_P(Contract, EqualsTheBareTrunkAtInitialValuesWherePromised) {
                   "hidden state " + std::to_string(layer) + " of stack " + std::to_string(stack));
     }
   }
+}
+
+TEST_P(Contract, GivesRecordsWherePromised) {
+  const Rig rig = this->rig();
+  EXPECT_EQ(!records_of(rig, sequences()).empty(), traits(rig).gives_records);
 }
 
 TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
@@ -173,9 +178,15 @@ TEST_P(Contract, FoldsIntoTheWeights) {
   const AdapterTensors derived = rig.adapter->derive(rig.tensors, model()->weights);
   NamedTensors base = model()->weights.all_base();
   const Adapter::Part& part = rig.adapter->parts().front();
-  const TrunkTensors rewritten = part.edit->rewrite(Params(derived.parts[0]), model()->weights);
-  ASSERT_FALSE(rewritten.empty());
-  for (const auto& [id, tensor] : rewritten) base.at(to_name(id)) = tensor.clone();
+  const Params own(derived.parts[0]);
+  size_t folded = 0;
+  const auto fold = [&](const TrunkTensors& rewritten) {
+    folded += rewritten.size();
+    for (const auto& [id, tensor] : rewritten) base.at(to_name(id)) = tensor.clone();
+  };
+  fold(part.edit->rewrite(own, model()->weights));
+  fold(part.edit->rewrite_readers(own, Weights(model()->config, base, Precision::kFloat32)));
+  ASSERT_GT(folded, 0U);
   const auto merged =
       std::make_shared<const Model>(Model{"merged", model()->config, model()->sites,
                                           Weights(model()->config, base, Precision::kFloat32)});
@@ -229,8 +240,13 @@ TEST_P(Contract, OrderBatchMatesAndFillersChangeNothing) {
     else expect_bits(permuted, at::cat(expected), "permuted");
 
     for (const int64_t rounding : {64, 256}) {
-      expect_bits(outcome_of(rig, sequences, pass, rounding).outputs, all.outputs,
-                  "rows rounded up to " + std::to_string(rounding));
+      const Tensor rounded = outcome_of(rig, sequences, pass, rounding).outputs;
+      const std::string what = "rows rounded up to " + std::to_string(rounding);
+      // The products of a router, of two or three columns, add in an order that depends on the
+      // number of rows on some processors: up to 4e-7 in logits of about 1.
+      if (traits(rig).mixes_by_shares)
+        expect_near(rounded, all.outputs, {alone_bound(rig), 0}, what);
+      else expect_bits(rounded, all.outputs, what);
     }
     for (size_t i = 0; i < sequences.size(); ++i) {
       const Tensor alone = outcome_of(rig, {sequences[i]}, pass).outputs;
@@ -354,7 +370,7 @@ bool reaches_little(const Rig& rig, const std::string& edit) {
     return site.part == Part::kAttnQ || site.part == Part::kCrossQ || site.part == Part::kAttnK ||
            site.part == Part::kCrossK;
   });
-  return is_of_scores || traits_of(*rig.adapter).acts_on == ActsOn::kPrompt ||
+  return is_of_scores || rig.adapter->traits().acts_on == ActsOn::kPrompt ||
          rig.adapter->layout().virtual_rows > 0;
 }
 

@@ -46,11 +46,9 @@ const Door kDoors[] = {
 };
 
 Rig rig_of(const Door& door, std::shared_ptr<const Model> model, uint64_t seed) {
-  std::vector<std::unique_ptr<Edit>> edits;
+  EditList edits;
   edits.push_back(door.make(*model));
-  Rig rig(model,
-          Adapter(std::move(edits), {door.name}, {model->config, model->sites}, class_task(3)),
-          seed);
+  Rig rig(model, Adapter(std::move(edits), {model->config, model->sites}, class_task(3)), seed);
   rig.shake(0.1, seed + 1);
   return rig;
 }
@@ -216,10 +214,9 @@ TEST(ByHandTest, AChangeIsMulThenAddThenTheLowRankPart) {
 // mul and add at a linear site are a change of its weight and bias.
 TEST(Affine, AtALinearSiteIsAnotherWeight) {
   const auto model = golden_model("bert-tiny");
-  std::vector<std::unique_ptr<Edit>> edits;
+  EditList edits;
   edits.push_back(make_toy_affine(sites_of(*model, {"attn.[qkvo]", "ffn.up", "ffn.down"})));
-  const Rig rig(
-      model, Adapter(std::move(edits), {"affine"}, {model->config, model->sites}, class_task(3)));
+  const Rig rig(model, Adapter(std::move(edits), {model->config, model->sites}, class_task(3)));
   const at::NoGradGuard no_grad;
   NamedTensors base = model->weights.all_base();
   for (const Site& site : rig.adapter->parts().front().spec().sites) {
@@ -254,13 +251,11 @@ TEST(Prefix, WithALowBiasIsTheBareTrunk) {
 TEST(Order, OfTheListCounts) {
   const auto model = golden_model("bert-tiny");
   const auto rig_with = [&](bool lora_first) {
-    std::vector<std::unique_ptr<Edit>> edits;
+    EditList edits;
     edits.push_back(make_toy_affine(sites_of(*model, {"attn.q"})));
     edits.push_back(edit_of(*model, "{lora: {sites: attn.q, rank: 2, alpha: 2}}"));
-    std::vector<std::string> kinds = {"affine", "lora"};
-    if (lora_first) std::swap(edits[0], edits[1]), std::swap(kinds[0], kinds[1]);
-    return Rig(model,
-               Adapter(std::move(edits), kinds, {model->config, model->sites}, class_task(3)));
+    if (lora_first) std::swap(edits[0], edits[1]);
+    return Rig(model, Adapter(std::move(edits), {model->config, model->sites}, class_task(3)));
   };
   Rig affine_first = rig_with(false), lora_first = rig_with(true);
   affine_first.shake(0.2);

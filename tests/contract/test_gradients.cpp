@@ -27,7 +27,7 @@ TEST_P(Gradients, EqualCentralDifferences) {
     const Pass pass{.dropout = has_dropout ? 0.1 : 0.0, .is_training = has_dropout};
     const LossAndGradients own = contract_gradients(rig, sequences, pass);
     const bool leaves_some_out =
-        has_dropout && traits_of(*rig.adapter).is_stochastic;  // experts that were not drawn
+        has_dropout && rig.adapter->traits().is_stochastic;  // experts that were not drawn
     const std::vector<ParamSpec> params = rig.adapter->params();
     const auto trained =
         static_cast<size_t>(std::count_if(params.begin(), params.end(), [](const ParamSpec& param) {

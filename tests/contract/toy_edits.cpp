@@ -14,7 +14,7 @@ using at::Tensor;
 
 class ToyEdit : public Edit {
  public:
-  Node describe() const override { return Node::map({{"toy", Node::null()}}); }
+  Node describe_options() const override { return Node::map(); }
   TensorList init(const Weights&, RandomKey key) const override {
     TensorList out;
     for (const ParamSpec& param : spec().params)
@@ -35,6 +35,7 @@ class Prefix final : public ToyEdit {
                         .bias = declare(site, "bias", {.shape = {1}})};
     }
   }
+  std::string method() const override { return "prefix"; }
   std::optional<PrefixRows> prefix(const Params& p, const SiteView& view, const Weight&,
                                    const Context&) const override {
     const auto [keys, values, bias] = tensors_.at(view.site);
@@ -93,6 +94,7 @@ class Gate final : public Around {
     declare_around_child("gate", &Site::output_width, {}, {});
     spec_.traits.reads = Reads::kSequence;
   }
+  std::string method() const override { return "gate"; }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight& weight,
                 const Context& context) const override {
     std::vector<Tensor> gates;
@@ -115,6 +117,7 @@ class Router final : public Around {
       : Around(std::move(child)), experts_(experts) {
     declare_around_child("router", &Site::input_width, {experts_}, {experts_});
   }
+  std::string method() const override { return "router"; }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight&,
                 const Context& context) const override {
     const Tensor shares = at::softmax(at::mm(input, p[own_.at(view.site)]), 1);  // [T, E]
@@ -141,6 +144,7 @@ class AtSites : public ToyEdit {
 class Affine final : public AtSites {
  public:
   explicit Affine(std::vector<Site> sites) : AtSites(std::move(sites), {"mul", "add"}) {}
+  std::string method() const override { return "affine"; }
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&,
                 const Context&) const override {
     const std::vector<ParamId>& own = vectors_.at(view.site);
@@ -151,6 +155,7 @@ class Affine final : public AtSites {
 class FirstRows final : public AtSites {
  public:
   explicit FirstRows(std::vector<Site> sites) : AtSites(std::move(sites), {"add"}) {}
+  std::string method() const override { return "first_rows"; }
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&,
                 const Context&) const override {
     std::vector<int64_t> rows;

@@ -63,6 +63,61 @@ TEST(Propose, NumbersInOrderOfTheirSize) {
   EXPECT_EQ(proposed(text, TableFormat::kTsv).task.labels().back(), "10");
 }
 
+// Below the normal numbers of a double there are some, too.
+TEST(Propose, LabelsMayBeNumbersOfAnySize) {
+  EXPECT_EQ(proposed("text,label\na,2\nb,1e-320\nc,no\nd,2\ne,1e-320\nf,no\n").task.labels(),
+            (std::vector<std::string>{"1e-320", "2", "no"}));
+}
+
+// What pandas makes of whole numbers beside an empty cell.
+TEST(Propose, WholeNumbersWithAPointAreLabels) {
+  const std::string text = "text,label\na,1.0\nb,0.0\nc,1\nd,0.0\n";
+  const Proposal found = proposed(text);
+  EXPECT_EQ(found.task.labels(), (std::vector<std::string>{"0", "1"}));
+  EXPECT_TRUE(found.task.at<Classification>().spellings.empty());
+  EXPECT_NE(found.yaml.find("# 1.0 in a row is the label 1\n"), std::string::npos) << found.yaml;
+  EXPECT_EQ(read_by(found.task, text)[0].label, 1.0);
+}
+
+TEST(Propose, SaysWhyNumbersAreLabelsOrAmounts) {
+  const auto told = [](const std::string& value) {
+    std::string text = "review,stars\n";
+    for (int i = 0; i < 12; ++i)
+      text += "a review of some length," + std::to_string(1 + i % 3) + value + "\n";
+    return proposed(text).yaml;
+  };
+  EXPECT_NE(told(".0").find("kind: classification                    # 3 whole numbers; or "
+                            "regression, without the keys from labels on\n"),
+            std::string::npos);
+  EXPECT_NE(
+      told(".5").find("kind: regression                        # the label holds fractions; or "
+                      "classification, with labels: [...] and without metrics\n"),
+      std::string::npos);
+  EXPECT_NE(proposed(kTickets).yaml.find("kind: classification\n"), std::string::npos);
+}
+
+// A task's YAML, without --task, of a file of rows.
+std::string told_of(const std::string& name, const std::string& text) {
+  const Path path = Path(::testing::TempDir()) / name;
+  write_file_atomically(path, text);
+  const std::string yaml = propose_task(path).yaml;
+  std::filesystem::remove(path);
+  return yaml;
+}
+
+TEST(Propose, TellsOfQuotesThatTsvTakesForLetters) {
+  const std::string rows =
+      "text\tlabel\n\"he said \"\"hi\"\"\"\t1\nplain\t0\n\"a\" and \"b\"\t1\nmore\t0\n";
+  EXPECT_NE(told_of("graft_quotes.tsv", rows)
+                .find("# 1 of 4 rows have cells in quotes, which in TSV are letters; where they "
+                      "enclose cells,\n# it is CSV with tabs: graft inspect data FILE data_format "
+                      "csv\n"),
+            std::string::npos);
+  EXPECT_EQ(told_of("graft_quotes.csv", "text\tlabel\n\"x\"\t1\ny\t0\n\"z\"\t1\nw\t0\n")
+                .find("in quotes"),
+            std::string::npos);
+}
+
 TEST(Propose, AmountsMakeARegression) {
   std::string text = "sentence1,sentence2,score\n";
   for (int i = 0; i < 8; ++i) text += "one text,another text," + std::to_string(i) + ".5\n";
@@ -97,6 +152,14 @@ TEST(Propose, SaysWhatIsEmptyAndWhatIsLeft) {
     EXPECT_NE(found.yaml.find(part), std::string::npos) << part << " is not in:\n" << found.yaml;
 }
 
+TEST(Propose, OfAListItNamesTheEntry) {
+  const Proposal found = proposed(
+      R"([{"text": "a", "label": "x"}, {"text": "b", "label": "y"}, {"text": "c", "label": null},)"
+      R"({"text": "d", "label": "x"}, {"text": "e", "label": "y"}])",
+      TableFormat::kJson);
+  EXPECT_NE(found.yaml.find("is empty in 1 row, first in entry 3\n"), std::string::npos);
+}
+
 TEST(Propose, AMajorityOfFourFifthsIsJudgedByF1) {
   std::string text = "text,label\n";
   for (int i = 0; i < 10; ++i) text += "some text," + std::string(i < 2 ? "spam" : "ham") + "\n";
@@ -109,6 +172,10 @@ TEST(Propose, RefusesWhereNothingLooksLikeALabel) {
   for (const char* part : {"rows: no column can be told to be a label",
                            "\"title\": 3 values in 3 rows, such as \"a\"", "doc/data.md"})
     EXPECT_NE(message.find(part), std::string::npos) << message;
+  EXPECT_NE(input_error([] {
+              proposed("text;score\na;3,51\nb;2,87\n");
+            }).find("\"score\": 2 values in 2 rows, such as \"3,51\"; write 3.51\n"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -60,6 +60,16 @@ TEST(Csv, AnEmptyColumnNameIsAName) {  // pandas writes its index so
   EXPECT_EQ(parse(",text\n0,x\n", TableFormat::kCsv).columns, (Cells{"", "text"}));
 }
 
+// Excel writes a comma for every column that was ever touched.
+TEST(Csv, FurtherColumnsWithoutANameAreLeftOutWhereTheyAreEmpty) {
+  const Table table = parse("text,label,,\nx,1,,\n\"y\",2,,\n", TableFormat::kCsv);
+  EXPECT_EQ(table.columns, (Cells{"text", "label", ""}));
+  EXPECT_EQ(table.rows[1].cells, (Cells{"y", "2", ""}));
+  EXPECT_EQ(table.fields.size(), 4u);
+  EXPECT_EQ(parse(",text,\n0,x,\n", TableFormat::kCsv).rows[0].cells, (Cells{"0", "x"}))
+      << "the index that pandas writes stays";
+}
+
 TEST(JsonLines, CellsKeepTheirKindAndNumbersAreCanonical) {
   const Table table = parse(
       "{\"id\": 7, \"text\": \"a\\n\\u00e9\", \"x\": 1.50}\n"
@@ -98,6 +108,13 @@ TEST(JsonList, RowsKnowTheirLines) {
   EXPECT_EQ(table.rows[2].line, 6);
   EXPECT_EQ(table.rows[1].cells, (Cells{"b", "[]"}));
   EXPECT_EQ(table.rows[2].kind(1), CellKind::kMissing);
+}
+
+// pandas writes the whole list on one line.
+TEST(JsonList, RowsKnowTheirNumber) {
+  const Table table = parse(R"([{"text": "a"}, {"text": "b"}])", TableFormat::kJson);
+  EXPECT_EQ(table.at(1), "file:1: entry 2: ");
+  EXPECT_EQ(parse("{\"text\": \"a\"}\n{\"text\": \"b\"}\n", TableFormat::kJsonl).at(1), "file:2: ");
 }
 
 TEST(ReadTable, FormatByExtensionOrByTheCaller) {

@@ -37,6 +37,28 @@ const std::vector<BadFile>& bad_files() {
        std::string("a\tb\n1\t\0\n", 8),
        {},
        "f:2:3: expected text, found a NUL byte; is this a binary or UTF-16 file?"},
+      {"UTF-16",
+       kCsv,
+       "\xFF\xFE"
+       "a",
+       {},
+       "f: expected UTF-8, found UTF-16; save the file as UTF-8 (\"CSV UTF-8\" in Excel), or "
+       "convert "
+       "it with iconv -f UTF-16 -t UTF-8"},
+      {"UTF-16, the other order",
+       kTsv,
+       "\xFE\xFF",
+       {},
+       "f: expected UTF-8, found UTF-16; save the file as UTF-8 (\"CSV UTF-8\" in Excel), or "
+       "convert "
+       "it with iconv -f UTF-16 -t UTF-8"},
+      {"workbook",
+       kCsv,
+       "PK\x03\x04 and more",
+       {},
+       "f: expected text, found an Excel workbook or another ZIP archive; save the sheet of rows "
+       "as "
+       "CSV, or unpack the archive"},
       {"Latin-1",
        kCsv,
        "a\ncaf\xE9\n",
@@ -82,6 +104,22 @@ const std::vector<BadFile>& bad_files() {
        {},
        "f:2: expected 2 fields (a and \\x1b[31mb), found 1; a TSV field holds no tab and no line "
        "break: use CSV with quotes or JSONL"},
+      {"TSV written as CSV with tabs",
+       kTsv,
+       "a\tb\n\"x\ny\"\t1\n",
+       {},
+       "f:2: expected 2 fields (a and b), found 1; a TSV field holds no tab and no line break, and "
+       "its "
+       "quotes are letters; where they enclose fields the file is CSV: data_format csv, or format: "
+       "csv in the task"},
+      {"TSV with a line break in the last cell",
+       kTsv,
+       "a\tb\n1\t\"x\nand\ny\"\n",
+       {},
+       "f:3: expected 2 fields (a and b), found 1; a TSV field holds no tab and no line break, and "
+       "its "
+       "quotes are letters; where they enclose fields the file is CSV: data_format csv, or format: "
+       "csv in the task"},
       {"CSV fields",
        kCsv,
        "1,2\n",
@@ -99,6 +137,13 @@ const std::vector<BadFile>& bad_files() {
        {},
        "f:1: column \"a\" appears twice; if the first line is a row and not the columns' names, "
        "list the columns in the task"},
+      {"a field without a name",
+       kCsv,
+       "a,b,,\n1,2,,\n3,4,,x\n",
+       {},
+       "f:3: field 4 holds \"x\", and the first line has no name for it; name it there, or empty "
+       "it; "
+       "if the first line is a row, list the columns in the task"},
       {"header only", kTsv, "a\tb\n", {}, "f: expected rows below the columns' names, found none"},
       {"old Mac",
        kTsv,
@@ -241,6 +286,9 @@ TEST(ReaderMessages, FileNames) {
             "mail.csv.zip: expected a file name ending in .tsv, .csv, .jsonl or .json, or in one "
             "of these and .gz, found \".zip\"; "
             "unpack the file first, or pack it with gzip");
+  EXPECT_EQ(input_error([] { table_format("Book.XLSX"); }),
+            "Book.XLSX: expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of "
+            "these and .gz, found \".xlsx\"; save the sheet of rows as CSV");
   EXPECT_EQ(input_error([] { read_table("nowhere.tsv"); }), "'nowhere.tsv': no such file");
   EXPECT_EQ(input_error([] { read_table("nowhere"); }), "'nowhere': no such file");
   EXPECT_EQ(input_error([] { read_table(::testing::TempDir()); }),

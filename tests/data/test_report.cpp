@@ -132,6 +132,13 @@ std::vector<Example> rows_of(const Numbers& labels) {
   return rows;
 }
 
+TEST(UnseenLabels, AreThoseOfNoRow) {
+  const Task task = task_of(TaskKind::kClassification);
+  EXPECT_EQ(unseen_labels(task, rows_of({1, 1})), (std::vector<std::string>{"billing", "praise"}));
+  EXPECT_TRUE(unseen_labels(task, rows_of({0, 1, 2})).empty());
+  EXPECT_TRUE(unseen_labels(task_of(TaskKind::kRegression), rows_of({1, 3})).empty());
+}
+
 TEST(BlindLoss, IsTheEntropyOfTheSharesOrTheVariance) {
   const Task classes = task_of(TaskKind::kClassification);
   EXPECT_NEAR(*blind_loss(classes, rows_of({0, 1, 2})), std::log(3.0), 1e-15);

@@ -37,6 +37,41 @@ class Pipe {
   int ends_[2] = {-1, -1};
 };
 
+TEST(RowStream, ColumnsWithoutANameAreLeftOutOfEveryPiece) {
+  Pipe pipe;
+  RowStream stream(pipe.path(), {.format = TableFormat::kCsv, .columns = {}});
+  pipe.write("a,b,,\n1,2,,\n");
+  EXPECT_EQ(stream.next()->columns, (std::vector<std::string>{"a", "b", ""}));
+  pipe.write("3,4,,\n");
+  EXPECT_EQ(stream.next()->rows[0].cells, (std::vector<std::string>{"3", "4", ""}));
+  pipe.close();
+  EXPECT_FALSE(stream.next());
+}
+
+TEST(RowStream, ToldNoFormatItSaysWhatItReadsRowsAs) {
+  const std::string way_out =
+      "; rows without a file name, as of the standard input, are read as JSON lines: data_format "
+      "csv, or format: csv in the task, says otherwise";
+  const auto message = [](const std::string& text, TableOptions options) -> std::string {
+    Pipe pipe;
+    RowStream stream(pipe.path(), std::move(options));
+    pipe.write(text);
+    pipe.close();
+    try {
+      while (stream.next()) {
+      }
+    } catch (const InputError& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_TRUE(message("text,label\nx,1\n", {}).ends_with(way_out));
+  EXPECT_TRUE(message("[{\"text\": \"x\"}]\n", {}).ends_with(way_out));
+  EXPECT_FALSE(message("{\"text\": \"x\"}\nx,1\n", {}).ends_with(way_out))
+      << "they were JSON lines";
+  EXPECT_FALSE(message("text\n", {.format = TableFormat::kJsonl}).ends_with(way_out));
+}
+
 TEST(RowStream, GivesARowWhenItIsWhole) {
   Pipe pipe;
   RowStream stream(pipe.path(), {.format = TableFormat::kCsv, .columns = {}});

@@ -65,7 +65,7 @@ TEST(ChooseAndTest, SizesOfTheProtocol) {
   EXPECT_EQ(choose_and_test(277, 42).kept, choose_and_test(277, 42).kept);
   EXPECT_NE(choose_and_test(277, 42).kept, choose_and_test(277, 43).kept);
   EXPECT_EQ(input_error([] { choose_and_test(1, 0); }),
-            "choosing and testing on one file: expected at least two rows to divide, found 1");
+            "expected at least two rows to divide, found 1");
 }
 
 TEST(Rows, InRandomOrder) {
@@ -85,31 +85,33 @@ TEST(Rows, Head) {
 TEST(Rows, PerLabel) {
   std::vector<int64_t> labels;
   for (int64_t i = 0; i < 60; ++i) labels.push_back(i % 7 == 0 ? 1 : 0);
-  const std::vector<int64_t> rows = random_rows_per_label(labels, 2, 5, 11);
+  const std::vector<int64_t> rows = random_rows_per_label(labels, {"no", "yes"}, 5, 11);
   ASSERT_EQ(rows.size(), 10u);
   EXPECT_EQ(std::count_if(rows.begin(), rows.end(),
                           [&](int64_t row) { return labels[static_cast<size_t>(row)] == 1; }),
             5);
   EXPECT_TRUE(std::is_sorted(rows.begin(), rows.end()));
-  EXPECT_EQ(first_rows_per_label({5, 7, 2, 0, 3}, labels, 2, 1), (std::vector<int64_t>{5, 7}));
+  EXPECT_EQ(first_rows_per_label({5, 7, 2, 0, 3}, labels, {"no", "yes"}, 1),
+            (std::vector<int64_t>{5, 7}));
 }
 
 TEST(SplitMessages, EveryBadRequest) {
-  EXPECT_EQ(input_error([] { hold_out(10, 1.5, 0); }),
-            "held-out fraction: expected a number between 0 and 1, both excluded, found 1.5");
+  EXPECT_EQ(input_error([] { hold_out(10, 1.5, 0, "held_out: "); }),
+            "held_out: expected a fraction between 0 and 1, both excluded, found 1.5");
   EXPECT_EQ(input_error([] { hold_out(10, std::nan(""), 0); }),
-            "held-out fraction: expected a number between 0 and 1, both excluded, found nan");
-  EXPECT_EQ(input_error([] { hold_out(1, 0.5, 0); }),
-            "held-out fraction: expected at least two rows to divide, found 1");
+            "expected a fraction between 0 and 1, both excluded, found nan");
+  EXPECT_EQ(input_error([] { hold_out(1, 0.5, 0, "held_out: "); }),
+            "held_out: expected at least two rows to divide, found 1");
   EXPECT_EQ(input_error([] { head_rows(10, 0); }), "limit: expected at least one row, found 0");
   EXPECT_EQ(input_error([] {
-              random_rows_per_label({0, 1}, 2, 0, 0);
+              random_rows_per_label({0, 1}, {"no", "yes"}, 0, 0);
             }),
-            "rows per label: expected at least one, found 0");
+            "expected at least one row of each label, found 0");
   EXPECT_EQ(input_error([] {
-              random_rows_per_label({0, 0, 1}, 2, 2, 0);
+              random_rows_per_label({0, 0, 1}, {"no", "yes"}, 2, 0, "per_label: ");
             }),
-            "rows per label: expected 2 rows of label 1, found 1");
+            "per_label: expected 2 rows of the label \"yes\", found 1; ask for fewer, or give more "
+            "of it");
 }
 
 }  // namespace

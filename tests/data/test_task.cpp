@@ -183,6 +183,20 @@ TEST(Examples, LabelsAsNumbersOfJson) {
   EXPECT_EQ(rows[1].label, 0.0);
 }
 
+// pandas writes whole numbers so where a cell of the column is empty.
+TEST(Examples, WholeNumbersMayBeWrittenWithAPoint) {
+  const Task sst2 = load_task("sst2", kTasks), named = load_task("text:1,1.0,-2,x.0", kTasks);
+  const auto rows = examples_of("sentence,label\na,1.0\nb,0.00\n", TableFormat::kCsv, sst2);
+  EXPECT_EQ(rows[0].label, 1.0);
+  EXPECT_EQ(rows[1].label, 0.0);
+  const auto& labels = named.at<Classification>();
+  EXPECT_EQ(labels.find_label("1.0"), 1) << "its own name comes first";
+  EXPECT_EQ(labels.find_label("1.00"), 0);
+  EXPECT_EQ(labels.find_label("-2.0"), 2);
+  for (const char* other : {"1.", ".0", "1.5", "1.0.0", "x", " 1.00", "-.0", "1,0"})
+    EXPECT_EQ(labels.find_label(other), std::nullopt) << other;
+}
+
 TEST(Examples, PredictionNeedsNoLabels) {
   const Task sst2 = load_task("sst2", kTasks);
   const auto test_file = examples_of("index\tsentence\n0\tuneasy mishmash of styles and genres .\n",

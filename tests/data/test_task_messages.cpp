@@ -8,6 +8,8 @@ namespace graft::test_task_messages {
 namespace {
 
 const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
+const std::string kNoLabel =
+    "; label every row, or take out those without (on_error skip, where the command has it)";
 
 TEST(TaskMessages, Names) {
   const std::string ready =
@@ -145,11 +147,11 @@ TEST(ExampleMessages, EveryBadRow) {
        "for positive; the file "
        "seems to begin with a header line: remove it, or write a task without columns"},
       {"sst2", "sentence\tlabel\na\t\n", tsv, required,
-       "f:2: column \"label\": expected a label, found an empty field"},
+       "f:2: column \"label\": expected a label, found an empty field" + kNoLabel},
       {"sst2", "{\"sentence\": \"a\", \"label\": 1}\n{\"sentence\": \"a\"}", jsonl, required,
-       "f:2: column \"label\": expected a label, found no such key"},
+       "f:2: column \"label\": expected a label, found no such key" + kNoLabel},
       {"sst2", "{\"sentence\": \"a\", \"label\": null}", jsonl, required,
-       "f:1: column \"label\": expected a label, found null"},
+       "f:1: column \"label\": expected a label, found null" + kNoLabel},
       {"sst2", "{\"sentence\": \"a\", \"label\": [1]}", jsonl, optional,
        "f:1: column \"label\": expected a label, found a list or an object"},
       {"sst2", "index\tsentence\n0\ta\n", tsv, required,
@@ -200,7 +202,8 @@ TEST(ExampleMessages, AllUnknownLabelsAtOnce) {
   const std::string rows = "a,ham\nb,Spam\nc,\nd,Spam\ne,eggs\nf,\n";
   const std::string
       spam = "f:3: column \"label\": unknown label \"Spam\" (did you mean 'spam'?) (2 rows)\n",
-      none = "f:4: column \"label\": expected a label, found an empty field (2 rows)\n",
+      none = "f:4: column \"label\": expected a label, found an empty field (2 rows)" + kNoLabel +
+             "\n",
       eggs = "f:6: column \"label\": unknown label \"eggs\"\n",
       end =
           "task 'text' has ham and spam; graft inspect data FILE proposes a task with all labels "
@@ -208,11 +211,39 @@ TEST(ExampleMessages, AllUnknownLabelsAtOnce) {
   EXPECT_EQ(message(rows, LabelUse::kRequired), spam + none + eggs + end);
   EXPECT_EQ(message(rows, LabelUse::kOptional), spam + eggs + end);
   EXPECT_EQ(message("a,\nb,\nc,ham\n", LabelUse::kRequired),
-            "f:2: column \"label\": expected a label, found an empty field (2 rows)");
+            "f:2: column \"label\": expected a label, found an empty field (2 rows)" + kNoLabel);
   std::string many;
   for (int i = 0; i < 60; ++i) many += "a,l" + std::to_string(i) + "\n";
   EXPECT_NE(message(many, LabelUse::kRequired).find("\n10 more unknown labels\n"),
             std::string::npos);
+}
+
+TEST(ExampleMessages, ValuesThatAreNoneAreCounted) {
+  const Task task = load_task("stsb", kTasks);
+  const auto message = [&](const std::string& rows) {
+    return input_error([&] {
+      to_examples(parse_table("sentence1,sentence2,score\n" + rows, TableFormat::kCsv, "f"), task,
+                  LabelUse::kRequired);
+    });
+  };
+  EXPECT_EQ(message("a,b,1\na,b,\na,b,2\na,b,\n"),
+            "f:3: column \"score\": expected a label, found an empty field (2 rows)" + kNoLabel);
+  EXPECT_EQ(message("a,b,\"3,51\"\na,b,\"-2,7\"\n"),
+            "f:2: column \"score\": expected a finite number, found \"3,51\" (2 rows); write 3.51");
+  EXPECT_EQ(message("a,b,\"1,234,5\"\n"),
+            "f:2: column \"score\": expected a finite number, found \"1,234,5\"");
+  EXPECT_EQ(message("a,b,\na,b,high\n"),
+            "f:2: column \"score\": expected a label, found an empty field" + kNoLabel +
+                "\nf:3: column \"score\": expected a finite number, found \"high\"");
+}
+
+TEST(ExampleMessages, ARowOfAListIsNamedByItsNumber) {
+  EXPECT_EQ(input_error([] {
+              to_examples(parse_table(R"([{"text": "a", "label": "ham"}, {"text": 7}])",
+                                      TableFormat::kJson, "f"),
+                          load_task("text:ham,spam", kTasks), LabelUse::kOptional);
+            }),
+            "f:1: entry 2: column \"text\": expected a text, found a number 7; put it in quotes");
 }
 
 TEST(ExampleMessages, ManyLabelsAreCut) {

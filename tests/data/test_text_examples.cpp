@@ -231,15 +231,17 @@ TEST(Generation, ReferencesOfAColumn) {
 TEST(Generation, ReferencesAreJoinedWhereAllThatIsAskedIsEqual) {
   const Task chats = parsed(
       "name: g\nkind: generation\nprompt: p\ntarget: c\nchat: chatml\ngroup_references: true\n");
-  const auto turns = [](const std::string& content) {
-    return R"([{"role": "user", "content": ")" + content + R"("}])";
+  const auto line = [](const std::string& role, const std::string& asked,
+                       const std::string& answer) {
+    return R"({"p": [{"role": ")" + role + R"(", "content": ")" + asked + R"("}], "c": ")" +
+           answer + "\"}\n";
   };
-  std::string lines;
-  for (const auto& [asked, answer] :
-       {std::pair{"a", "1"}, {"b", "2"}, {"a", "3"}, {"b", "4"}, {"c", "5"}})
-    lines += "{\"p\": " + turns(asked) + ", \"c\": \"" + answer + "\"}\n";
-  const auto joined = join_references(rows(lines, chats), chats);
-  ASSERT_EQ(joined.size(), 3u);
+  const auto joined = join_references(
+      rows(line("user", "a", "1") + line("user", "b", "2") + line("user", "a", "3") +
+               line("user", "b", "4") + line("user", "c", "5") + line("system", "a", "6"),
+           chats),
+      chats);
+  ASSERT_EQ(joined.size(), 4u) << "a, b, c, and what another says";
   EXPECT_EQ(joined[0].at<GenerationRow>().references, (std::vector<std::string>{"1", "3"}));
   EXPECT_EQ(joined[1].at<GenerationRow>().references, (std::vector<std::string>{"2", "4"}));
   const Task beside = parsed(

@@ -64,6 +64,21 @@ TEST(AdapterFile, SaysWhereItComesFrom) {
   EXPECT_EQ(header.provenance.data, "rows.tsv");
 }
 
+TEST(AdapterFile, SaysHowAnAdapterOfOtherSoftwareIsImported) {
+  for (const auto& [file, format] : {std::pair{"adapter_model.safetensors", "peft"},
+                                     {"adapter_model.bin", "peft"},
+                                     {"pytorch_adapter.bin", "adapterhub"},
+                                     {"adapter.safetensors", "adapterhub"},
+                                     {"intkey_layer.0.bin", "pyreft"}}) {
+    const TempFolder folder;
+    for (const char* name : {"adapter_config.json", file}) write_file_atomically(folder / name, "");
+    expect_message<InputError>([&] { read_adapter_header(folder.path()); },
+                               "holds an adapter of other software: make one of it with graft "
+                               "import from " +
+                                   std::string(format));
+  }
+}
+
 TEST(AdapterFile, RefusesAnotherBase) {
   const Saved saved;
   // bert-sharded has the same shapes and other numbers.
@@ -97,8 +112,8 @@ TEST(AdapterFile, RefusesABaseThatDiffersInOneTensor) {
   base.erase("pooler.weight");
   const auto without = std::make_shared<const Model>(Model{
       "other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
-  EXPECT_NE(saved.refusal(without).find("3 of 37 tensors differ"), std::string::npos)
-      << saved.refusal(without);
+  EXPECT_NE(saved.refusal(without).find("3 of 39 tensors differ"), std::string::npos)
+      << "those that one side lacks among all: " << saved.refusal(without);
 }
 
 // A quantised file is turned into plain numbers of the trunk's dtype; what an adapter belongs to is

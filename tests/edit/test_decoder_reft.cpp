@@ -99,7 +99,8 @@ class Counting final : public Edit {
     spec_.sites = std::move(sites);
     spec_.traits.acts_on = acts_on;
   }
-  Node describe() const override { return Node::map({{"counting", Node::map()}}); }
+  std::string method() const override { return "counting"; }
+  Node describe_options() const override { return Node::map(); }
   Change change(const Params&, const SiteView&, const Tensor&, const Weight&,
                 const Context&) const override {
     ++*asked_;
@@ -120,12 +121,11 @@ TEST_P(PromptEdits, Reft9_4_NoWorkAfterThePrompt) {
         << edit;
   for (const ActsOn acts_on : {ActsOn::kPrompt, ActsOn::kEveryRow}) {
     int64_t asked = 0;
-    std::vector<std::unique_ptr<Edit>> edits;
+    EditList edits;
     edits.push_back(std::make_unique<Counting>(
         std::vector<Site>{model->sites.at("dec.0.out"), model->sites.at("dec.1.out")}, acts_on,
         asked));
-    const Adapter adapter(std::move(edits), {"counting"}, {model->config, model->sites},
-                          std::nullopt);
+    const Adapter adapter(std::move(edits), {model->config, model->sites}, std::nullopt);
     const BoundAdapter bound(*model, adapter, {});
     const auto prompts = short_prompts();
     Decoding decoding(*model, {prompts_of(bound, prompts)}, 3);

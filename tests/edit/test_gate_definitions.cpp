@@ -37,6 +37,23 @@ TEST(Definitions, AMeanOverAWholeTextIsForDecodersUnderAHead) {
   }
 }
 
+// A prompt whose tokens are predicted, too, is nothing that a gate may have read before.
+TEST(Definitions, AGateThatReadsThePromptIsRefusedBesideItsLoss) {
+  Task text = class_task(2);
+  text.question = Generation{};
+  const ModelConfig config = parse_config(tiny_config("gpt2"), "gpt2");
+  const Sites sites(config);
+  const auto build = [&](const std::string& edit) {
+    Adapter(yaml("{edits: [" + edit + "]}"), "test", {config, sites}, text);
+  };
+  const std::string gated = "{gate: {}, of: {prefix: {length: 2}}}";
+  EXPECT_NO_THROW(build(gated));
+  text.at<Generation>().loss = LossOn::kAll;
+  expect_message<InputError>([&] { build(gated); },
+                             "test: a gate of edit \"0.gate/\" reads the prompt, whose tokens");
+  EXPECT_NO_THROW(build("{gate: {}, of: {lora: {}}}")) << "a running mean sees no later token";
+}
+
 TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
   const struct {
     const char *definition, *message;
@@ -76,6 +93,9 @@ TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
       {"{gate: {share: layer}, of: {lora: {sites: [attn.q, attn.o]}}}",
        "/edits/0/gate/share: layer: attn.q, attn.k and attn.v read one input and may share a gate; "
        "enc.0.attn.o does not"},
+      {"{gate: {share: layer}, of: {affine: {sites: [attn.q, attn.k]}}}",
+       "/edits/0/gate/share: layer: affine reads what leaves its site, where sites have no input "
+       "in common; leave it out"},
       {"{gate: {share: layer}, of: {prefix: {}}}",
        "/edits/0/gate/share: only for edits at linear sites; a prefix has one gate a layer "
        "already"},

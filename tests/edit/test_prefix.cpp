@@ -218,5 +218,18 @@ TEST(Prompt, OfWordsIsATextWithTheseWordsBeforeIt) {
   }
 }
 
+// What a trunk makes of a word's row before the first site (BART's scale_embedding) it makes of the
+// words of a prompt.
+TEST(Prompt, OfWordsIsScaledAsWordsAre) {
+  const auto plain = tiny_model("bart", Precision::kFloat32);
+  const auto scaled = std::make_shared<Model>(*plain);
+  scaled->config.embedding_scale = 4;
+  const std::string definition = "{edits: [{prompt: {length: 3, init: words}}]}";
+  const Rig rows(plain, definition, std::nullopt), larger(scaled, definition, std::nullopt);
+  const Tensor& found = larger.tensors.begin()->second;
+  EXPECT_EQ(found.size(0), 3);
+  expect_bits(found, rows.tensors.begin()->second * 4, "rows");
+}
+
 }  // namespace
 }  // namespace graft::testing::test_prefix

@@ -360,5 +360,23 @@ TEST(Unipelt, SavesAndLoadsAllItsPartsAndIsNotMerged) {
     EXPECT_EQ(part.spec().traits.acts, Acts::kInForward) << part.path;
 }
 
+// The pooler's one row of a text may be a prompt's, which is no token: the gate reads it all the
+// same.
+TEST(Gate, AtThePoolerReadsTheRowOfAPromptBefore) {
+  Rig rig(golden_model("bert-tiny"),
+          "{edits: [{prompt: {length: 2, position: before}}, {gate: {}, of: {lora: {sites: "
+          "pooler}}}]}");
+  rig.shake(0.3);
+  const std::vector<Sequence> sequences = random_sequences(rig.model->config, 4, 8, 3);
+  const LossAndGradients found = gradients_of(rig, sequences, class_labels(4, 3));
+  int gates = 0;
+  for (const auto& [name, gradient] : found.gradients) {
+    if (name.find(".gate.weight") == std::string::npos) continue;
+    ++gates;
+    EXPECT_GT(gradient.abs().max().item<double>(), 1e-6) << name;
+  }
+  EXPECT_EQ(gates, 1);
+}
+
 }  // namespace
 }  // namespace graft::testing::test_unipelt

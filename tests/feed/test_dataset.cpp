@@ -52,6 +52,15 @@ TEST(Encode, EndMayStandBehindThePromptAndLossOnAll) {
       << "all but the first, which no token predicts";
 }
 
+TEST(Encode, AnEncoderDecoderHasNoLossOfItsPrompts) {
+  const ModelText text = text_of("t5");
+  const ModelConfig config = config_of("t5", text);
+  const Task all = task_of(std::string(kQuestions) + "loss: all\n");
+  expect_message<InputError>([&] { check_task(all, config); },
+                             "predicts no tokens of its prompts, which its encoder reads whole");
+  EXPECT_NO_THROW(check_task(task_of(kQuestions), config));
+}
+
 TEST(Encode, EncoderDecoderReadsThemApart) {
   const ModelText text = text_of("t5");
   const ModelConfig config = config_of("t5", text);
@@ -206,7 +215,7 @@ TEST(Encode, RefusesWhatTheModelCannotDo) {
   small.vocabulary = 3;
   expect_message<InputError>(
       [&] { encode_examples(rows_of(generation, kRow), generation, text, small, 0); },
-      "beyond the model's vocabulary of 3");
+      "tests: the tokenizer gives ids beyond the model's vocabulary of 3");
 }
 
 // A decoder's rows each predict the next token; in an encoder-decoder the decoder reads its targets

@@ -75,6 +75,13 @@ TEST(ModelText, ReadsAListOfEndTokens) {
   EXPECT_EQ(load_model_text(folder.path()).ends_of("llama-3"), (Ids{1, 4, 0, 6}));
   write_file_atomically(folder / "generation_config.json", R"({"eos_token_id": null})");
   EXPECT_EQ(load_model_text(folder.path()).end_ids, Ids{0});
+  for (const char* wrong : {"-1", "[1, -1]"}) {  // -1 would stand behind every target
+    write_file_atomically(folder / "generation_config.json",
+                          std::string("{\"eos_token_id\": ") + wrong + "}");
+    expect_message<InputError>([&] { load_model_text(folder.path()); },
+                               "generation_config.json: eos_token_id: expected a token id or a "
+                               "list of them, found \"-1\"");
+  }
 }
 
 }  // namespace

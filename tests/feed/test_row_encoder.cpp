@@ -149,7 +149,8 @@ TEST(RowEncoder, PromptsAreCutAtTheSideOfTheTask) {
 
 TEST(RowEncoder, ChatsLoseTheirOldestTurns) {
   const ModelText text = text_of("smollm2", "<|endoftext|>");
-  const ModelConfig config = config_of("llama", text);
+  ModelConfig config = config_of("llama", text);
+  config.max_positions = 1024;
   const Task task = task_of(kChats);
   const auto rows = rows_of(task, kTwoTurns);
   const auto read = [&](int64_t length, TargetUse use) {
@@ -184,11 +185,16 @@ TEST(RowEncoder, ChatsLoseTheirOldestTurns) {
   expect_message<InputError>(
       [&] { read(question - 1, TargetUse::kLeaveOut); },
       "f.jsonl:1: column \"m\": the last question and what must stay beside it take " +
-          std::to_string(question) + " tokens, and max_length is " + std::to_string(question - 1));
-  expect_message<InputError>([&] { read(question, TargetUse::kFollow); },
-                             "f.jsonl:1: column \"m\": cut to max_length " +
-                                 std::to_string(question) +
-                                 ", the row keeps no token that the loss counts; raise it");
+          std::to_string(question) + " tokens, and max_length is " + std::to_string(question - 1) +
+          "; raise it, or shorten the question");
+  expect_message<InputError>(
+      [&] { read(question, TargetUse::kFollow); },
+      "f.jsonl:1: column \"m\": cut to max_length " + std::to_string(question) +
+          ", the row keeps no token that the loss counts; raise it, or shorten the row");
+  config.max_positions = question - 1;  // no longer row is served
+  expect_message<InputError>([&] { read(question - 1, TargetUse::kLeaveOut); },
+                             "max_length is " + std::to_string(question - 1) +
+                                 ", the most that the model serves; shorten the question");
 }
 
 // As many of the turns stay as fit, whatever their number; formats whose roles alternate begin with

@@ -2,11 +2,10 @@
 
     check_format.py SOURCE_DIR                    columns and blanks, without tools; exit 1 with one line a fault
     check_format.py --clang-format SOURCE_DIR     clang-format 14 over every file; exit 77 (skipped) where it is not installed
-    check_format.py --list SOURCE_DIR             the files with faults, as unformatted.txt has them
     check_format.py --self-test
 
 The limit of C++ is ColumnLimit of .clang-format; a raw string may pass it, since a break would change it, and so may a row of a
-table in Markdown. Files named in unformatted.txt are still to be formatted and are left out. `make format` formats.
+table in Markdown. `make format` formats.
 """
 import pathlib
 import re
@@ -22,7 +21,6 @@ CODE = {".h", ".cpp"}
 LIMITS = {".md": 130, ".yaml": 100, ".cmake": 120, "CMakeLists.txt": 120, "Makefile": 130}
 OTHERS = {".py", ".sh", ".in"}
 DATA = re.compile(r"^(tests/golden/(?!CMakeLists|[^/]*\.(h|cpp)$)|tests/fuzz/corpus/|bench/results/|examples/toy/)|/build/")
-NOT_YET = "tests/format/unformatted.txt"
 
 
 def kind_of(path):
@@ -70,19 +68,9 @@ def faults_of(name, text, code_limit):
     return faults
 
 
-def not_yet(source):
-    path = source / NOT_YET
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return {line for line in lines if line and not line.startswith("#")}
-
-
-def check(source, left_out):
+def check(source):
     names, limit = files_of(source), column_limit(source)
-    faults = []
-    for name in names:
-        if name not in left_out:
-            faults += faults_of(name, (source / name).read_text(encoding="utf-8"), limit)
-    return faults, len(names)
+    return [fault for name in names for fault in faults_of(name, (source / name).read_text(encoding="utf-8"), limit)], len(names)
 
 
 def find_clang_format():
@@ -93,9 +81,9 @@ def find_clang_format():
     return None
 
 
-def misformatted(source, program, left_out):
+def misformatted(source, program):
     """One line for each place that clang-format would change, and the number of files."""
-    names = [name for name in files_of(source) if pathlib.PurePath(name).suffix in CODE and name not in left_out]
+    names = [name for name in files_of(source) if pathlib.PurePath(name).suffix in CODE]
     done = subprocess.run([program, "--dry-run", *names], cwd=source, capture_output=True, text=True, check=True)
     return [line for line in done.stderr.splitlines() if "[-Wclang-format-violations]" in line], len(names)
 
@@ -114,7 +102,6 @@ def self_test():
         ({"README.md": "a" * 131 + "\n| " + "a" * 200 + "\n"}, ["README.md:1: expected at most 130"]),
         ({"tests/x/CMakeLists.txt": "a" * 121 + "\n"}, ["CMakeLists.txt:1: expected at most 120"]),
         ({"tests/golden/x/y.md": "a \n", "tests/fuzz/corpus/a.yaml": "a \n"}, []),
-        ({"src/a.h": "int a; \n", NOT_YET: "# why\nsrc/a.h\n"}, []),
     ]
     for files, expected in cases:
         with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +109,7 @@ def self_test():
             for name, text in {**style, **files}.items():
                 (source / name).parent.mkdir(parents=True, exist_ok=True)
                 (source / name).write_text(text)
-            faults, _ = check(source, not_yet(source))
+            faults, _ = check(source)
             matches = len(faults) == len(expected) and all(part in fault for part, fault in zip(expected, faults))
             assert matches, f"{files}: expected {expected}, found {faults}"
     print(f"{len(cases)} small trees are judged as they should be")
@@ -133,19 +120,14 @@ def main():
     if arguments == ["--self-test"]:
         return self_test()
     option = arguments.pop(0) if len(arguments) == 2 else ""
-    if len(arguments) != 1 or option not in ("", "--clang-format", "--list"):
+    if len(arguments) != 1 or option not in ("", "--clang-format"):
         sys.exit(__doc__)
     source = pathlib.Path(arguments[0]).resolve()
     program = find_clang_format()
     if option == "--clang-format" and program is None:
         print("skipped: clang-format 14 is not installed (tools/setup.sh fuzz installs it)")
         sys.exit(SKIPPED)
-    if option == "--list":
-        faults = check(source, set())[0] + (misformatted(source, program, set())[0] if program else [])
-        print("\n".join(sorted({fault.split(":")[0] for fault in faults})))
-        return None
-    judge = misformatted if option else check
-    faults, count = judge(source, program, not_yet(source)) if option else judge(source, not_yet(source))
+    faults, count = misformatted(source, program) if option else check(source)
     for fault in faults:
         print(fault)
     print(f"{count} files swept, {len(faults)} faults; `make format` formats")

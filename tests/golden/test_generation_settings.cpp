@@ -43,7 +43,8 @@ TEST_P(GoldenSettings, TextsAreThoseOfTheLibrary) {
   for (const auto& [name, entry] : file.find("cases")->members) {
     write_folder(folder / name, config_json, entry);
     const ModelGeneration own = read_model_generation(folder / name, model->config);
-    GenerateOptions options = join_generation(*entry.find("flags"), own.settings, name).options;
+    GenerateOptions options =
+        join_generation(*entry.find("flags"), own.settings, "flags", name).options;
     options.sampling.end_ids = ids_of(*entry.find("ends"));
     EXPECT_TRUE(own.other.empty()) << name;
     for (const Node& result : entry.find("results")->items) {

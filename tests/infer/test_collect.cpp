@@ -1,14 +1,31 @@
 // States that are read under the edits of another adapter, and sites that have none to read.
 #include "infer/collect.h"
 
+#include <ATen/ops/stack.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "tests/support/compare.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
 namespace graft::testing::test_collect {
 namespace {
+
+using at::Tensor;
+
+// What leaves the first block at the last token of each text.
+Tensor states_of(const Rig& rig, const std::vector<Sequence>& texts) {
+  const at::NoGradGuard no_grad;
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
+  const Pack pack = pack_of(*rig.model, {lane_of(rig, texts)});
+  const Tensor rows = forward_lanes(*rig.model, input_of(rig.model->config, pack), {{&bound, {}}},
+                                    {.keep_hidden = true})
+                          .hidden[1];
+  std::vector<Tensor> last;
+  for (const RowRange& own : pack.sequences) last.push_back(rows[own.end - 1]);
+  return at::stack(last);
+}
 
 // Edits that only a classifier may have, such as a gate over a whole text in a decoder, are those
 // of a classifier here too; its head takes no part.
@@ -30,10 +47,14 @@ TEST(Collecting, GoesUnderTheEditsOfAClassifier) {
   data.sequences = random_sequences(model->config, 3, 7, 5);
   data.examples.resize(data.sequences.size());
   const BoundAdapter edited(*model, adapter, under.tensors), plain(*model, bare, {});
-  const at::Tensor states = collect_states(*model, edited, data),
-                   others = collect_states(*model, plain, data);
-  EXPECT_EQ(states.sizes(), (std::vector<int64_t>{3, model->config.width}));
-  EXPECT_GT((states - others).abs().max().item<double>(), 1e-4);
+  const int64_t budget = 8;  // of all texts that have 9 tokens or more: several passes
+  const Tensor states = collect_states(*model, edited, data, budget),
+               others = collect_states(*model, plain, data, budget);
+  const Tolerance rounding{1e-5, 1e-5};  // float32, the same products beside other rows
+  expect_near(states, states_of(rig, data.sequences), rounding, "under the adapter");
+  expect_near(others, states_of(Rig(model, "{edits: []}", std::nullopt), data.sequences), rounding,
+              "of the trunk");
+  EXPECT_GT((states - others).abs().max().item<double>(), 1e-4) << "the edits do something";
 }
 
 TEST(Collecting, RefusesThePooler) {

@@ -10,6 +10,7 @@
 #include "tensor/vocabulary_loss.h"
 #include "tests/infer/decoding_rig.h"
 #include "tests/support/compare.h"
+#include "tests/support/limited_allocator.h"
 #include "tests/support/testing.h"
 
 namespace graft::testing::test_decoding {
@@ -275,8 +276,29 @@ class LooksAhead final : public Edit {
     spec_.sites = {std::move(site)};
     spec_.traits.reads = Reads::kSequence;
   }
-  Node describe() const override { return Node::map({{"looks_ahead", Node::map()}}); }
+  std::string method() const override { return "looks_ahead"; }
+  Node describe_options() const override { return Node::map(); }
 };
+
+// Wherever an allocation is refused, that of the cache too: who asked for the texts can tell it
+// from a wrong input.
+TEST(Decoding, LeavesTheAllocatorsErrorAsItIs) {
+  const auto model = tiny_model("gpt2", Precision::kFloat32);
+  const DecodingRig rig(model, "");
+  int64_t refusals = 0;
+  for (bool was_refused = true; was_refused; ++refusals) {
+    was_refused = false;
+    try {
+      LimitedAllocator memory;
+      memory.refused = refusals;
+      Decoding decoding(*model, {rig.lane(short_prompts())}, 3);
+      decoding.select({0, 0, 1, 1, 2, 2, 3, 3});  // the cache grows
+    } catch (const c10::Error&) {
+      was_refused = true;
+    }
+  }
+  EXPECT_GT(refusals, 8) << "two tensors of each of two layers, twice";
+}
 
 TEST(Decoding, RefusesEditsThatLookAhead) {
   const auto model = tiny_model("bart", Precision::kFloat32);
@@ -284,10 +306,9 @@ TEST(Decoding, RefusesEditsThatLookAhead) {
                                          {"enc.0.out", false},
                                          {"dec.1.cross.v", false},
                                          {"embed", false}}) {
-    std::vector<std::unique_ptr<Edit>> edits;
+    EditList edits;
     edits.push_back(std::make_unique<LooksAhead>(model->sites.at(site)));
-    const Adapter adapter(std::move(edits), {"looks_ahead"}, {model->config, model->sites},
-                          std::nullopt);
+    const Adapter adapter(std::move(edits), {model->config, model->sites}, std::nullopt);
     if (!is_refused) check_decoding(model->config, adapter);
     else
       expect_message<InputError>([&] { check_decoding(model->config, adapter); },

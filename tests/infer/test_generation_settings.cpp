@@ -90,7 +90,7 @@ TEST(ModelGeneration, RefusesWhatWouldChangeTextsAndIsNotSupported) {
 }
 
 Node counted(const std::string& own, const std::string& model) {
-  return join_generation(yaml(own), yaml(model), "test").from_model;
+  return join_generation(yaml(own), yaml(model), "flags", "model").from_model;
 }
 
 TEST(JoinGeneration, TheUsersSettingsWin) {
@@ -105,7 +105,8 @@ TEST(JoinGeneration, TheUsersSettingsWin) {
   EXPECT_EQ(counted("{max_new_tokens: 9}", "{min_new_tokens: 20}"), yaml("{min_new_tokens: 9}"));
   EXPECT_EQ(counted("{min_new_tokens: 3}", "{min_total_tokens: 56}"), yaml("{}"));
   const GenerateOptions options =
-      join_generation(yaml("{beams: 3}"), yaml("{forced_eos: 2, bad_words: [[1], [2, 3]]}"), "test")
+      join_generation(yaml("{beams: 3}"), yaml("{forced_eos: 2, bad_words: [[1], [2, 3]]}"),
+                      "flags", "model")
           .options;
   EXPECT_EQ(options.beams, 3);
   EXPECT_EQ(options.max_new_tokens, kAsFits);
@@ -113,6 +114,14 @@ TEST(JoinGeneration, TheUsersSettingsWin) {
   EXPECT_EQ(options.sampling.bad_words, (std::vector<std::vector<int64_t>>{{1}, {2, 3}}));
   EXPECT_EQ(unusual_generation(options),
             yaml("{beams: 3, bad_words: [[1], [2, 3]], forced_eos: [2]}"));
+}
+
+TEST(JoinGeneration, BlamesNoFileForWhatTheUserGave) {
+  const auto refusal = [](const std::string& own, const std::string& model) {
+    return message_of<InputError>([&] { counted(own, model); });
+  };
+  EXPECT_TRUE(refusal("{temperature: -1}", "{beams: 4}").starts_with("flags:"));
+  EXPECT_TRUE(refusal("{}", "{beams: 0}").starts_with("model and flags:"));
 }
 
 // As transformers: do_sample with beams draws beams.
@@ -126,7 +135,7 @@ TEST(JoinGeneration, Refuses) {
   expect_message<InputError>([&] { counted("{}", "{bad_words: [1, 2]}"); },
                              "bad_words: expected a list of lists of tokens");
   expect_message<InputError>([&] { counted("{top_p: 2}", "{}"); },
-                             "test:1:9: /top_p: expected a number in");
+                             "flags:1:9: /top_p: expected a number in");
   for (const char* name : {"temperature", "beams", "max_new_tokens"}) {
     expect_message<InputError>(
         [&] {

@@ -227,6 +227,8 @@ TEST(HubHead, MustBeAClassifierThatIsKnownHere) {
       {"roberta-mam", "use_pooler", "true",
        "expected 2 layers with tanh between them on the first token; found 2 on the pooler"},
       {"roberta-mam", "label2id", "[1]", "/config/label2id: expected numbers by label"},
+      {"roberta-mam", "label2id", R"({"no": 0, " yes": 1, "so": 2})",
+       R"(/config/label2id: label " yes" has blanks around it)"},
   };
   for (const auto& row : rows) {
     const Foreign foreign("adapterhub", row.folder);

@@ -62,7 +62,24 @@ INSTANTIATE_TEST_SUITE_P(
         "{edits: [{affine: {}}, {lora: {sites: [ffn.down]}}]}",
         "{edits: [{affine: {sites: [attn.mid, attn.o, ffn.act], shift: true}}]}",
         "{edits: [{affine: {sites: [attn.mid]}}, {lora: {sites: [attn.o]}}]}",
-        "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
+        "{edits: [{affine: {}}, {lora: {sites: ['attn.[qv]', ffn.down]}}]}",
+        "{edits: [{affine: {sites: [attn.mid, attn.o], shift: true}}, {lora: {sites: [attn.o]}}]}",
+        "{edits: [{affine: {sites: ffn.act, shift: true}}, {affine: {sites: ffn.act, shift: "
+        "true}}]}",
+        "{edits: [{affine: {sites: attn.q, shift: true}}, {dora: {sites: attn.q}}]}",
+        "{edits: [{bitfit: {}}, {dora: {}}]}", "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
+
+// y = m/norm (W0 x + s B A x) + b: a bias that another part trains is not stretched.
+TEST(Merging, OfDoraLeavesATrainedBias) {
+  const Made m = made("{edits: [{dora: {sites: attn.q}}, {bitfit: {}}]}");
+  const NamedTensors merged = merged_tensors(m.loaded, *m.model);
+  const at::Tensor& trained = m.loaded.tensors.at("1.bitfit/enc.0.attn.q.bias");
+  EXPECT_GT(
+      (trained - m.model->weights.all_base().at("enc.0.attn.q.bias")).abs().max().item<double>(),
+      0.01);
+  // f b + (1 - f) b in float32, with f about 1 and b below 1.
+  expect_near(merged.at("enc.0.attn.q.bias"), trained, {1e-6, 0}, "bias");
+}
 
 // BERT's pooler is a layer like others.
 TEST(Merging, FoldsIntoThePooler) {
@@ -173,6 +190,19 @@ TEST(Merging, RefusesADriftAndLeavesNothing) {
   merge(m, folder / "merged");
   expect_message<InputError>([&] { merge(m, folder / "merged"); },
                              "is there already; choose a new folder");
+}
+
+// A link to nowhere is there, and no folder takes its name.
+TEST(Merging, SaysWhichFolderWouldNotBeRenamed) {
+  const TempFolder folder;
+  std::filesystem::create_symlink(folder / "nowhere", folder / "merged");
+  const Made m = made("{edits: [{lora: {}}]}");
+  const std::string message = message_of<IoError>([&] { merge(m, folder / "merged"); });
+  EXPECT_TRUE(message.starts_with("cannot rename '" + (folder / "merged.unfinished.").string()))
+      << message;
+  EXPECT_NE(message.find("' to '" + (folder / "merged").string() + "': "), std::string::npos);
+  std::filesystem::remove(folder / "merged");
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
 TEST(Merging, OntoAGgufFileSaysWhatElseThereIs) {

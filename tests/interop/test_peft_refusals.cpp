@@ -350,12 +350,44 @@ TEST(PeftExport, RefusesWhatPeftCannotHold) {
   }
 }
 
-TEST(PeftExport, DoesNotWriteOverAnAdapter) {
-  const Foreign foreign("bert-patterns");
-  const LoadedAdapter loaded = foreign.import();
+// A file of an earlier adapter would be read as a part of this one.
+TEST(PeftExport, TakesANewOrEmptyFolder) {
+  const LoadedAdapter loaded = Foreign("bert-patterns").import();
+  const auto model = golden_model("bert-tiny");
+  for (const char* name : {"adapter_config.json", "adapter_model.bin", "notes.txt"}) {
+    const TempFolder folder;
+    write_file_atomically(folder / name, "{}");
+    expect_message<InputError>([&] { export_adapter("peft", folder.path(), loaded, *model); },
+                               "is there already and is no empty folder; choose a new one");
+    std::filesystem::remove(folder / name);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << name;
+  }
+  const TempFolder folder;
+  EXPECT_NO_THROW(export_adapter("peft", folder.path(), loaded, *model));
   expect_message<InputError>(
-      [&] { export_adapter("peft", foreign.folder.path(), loaded, *golden_model("bert-tiny")); },
-      "holds an adapter already (adapter_config.json); choose another folder");
+      [&] { export_adapter("peft", folder / "adapter_config.json", loaded, *model); },
+      "is no empty folder");
+}
+
+TEST(PeftExport, LeavesNothingOnAFullDisk) {
+  const LoadedAdapter loaded = Foreign("bert-patterns").import();
+  const auto model = golden_model("bert-tiny");
+  const TempFolder folder;
+  export_adapter("peft", folder / "whole", loaded, *model);
+  const auto tensors =
+      static_cast<int64_t>(std::filesystem::file_size(folder / "whole/adapter_model.safetensors"));
+  std::filesystem::create_directory(folder / "empty");
+  for (const int64_t bytes : {tensors / 2, tensors + 10}) {
+    for (const char* name : {"new", "empty"}) {
+      fail_writes_after(bytes);
+      const std::string message =
+          message_of<IoError>([&] { export_adapter("peft", folder / name, loaded, *model); });
+      fail_writes_after(-1);
+      EXPECT_NE(message.find("cannot write"), std::string::npos) << message;
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder / "new"));
+    EXPECT_TRUE(std::filesystem::is_empty(folder / "empty"));
+  }
 }
 
 }  // namespace

@@ -12,7 +12,11 @@ A folder of src/ is a library, and its CMakeLists.txt says which libraries it li
 - A public header (include/graft/) includes public headers and the standard library alone. The folder that implements it is
   its owner: whoever may include the owner's headers may include it.
 - Below the command line no message spells a flag ("--out"): option_name() of base/spelling.h does.
+- Every test is run: tests/x/test_y.cpp or .py is named in tests/x/CMakeLists.txt. Where entries there run some classes of a
+  script (ONLY), each class with a test_ is in one of them.
 """
+import ast
+import itertools
 import pathlib
 import re
 import sys
@@ -55,6 +59,8 @@ FAMILIES_IN_OTHER_FILES = {"mistral", "qwen2", "roberta"}
 LIBRARY = re.compile(r"graft_library\(\s*(\w+)([^)]*)\)")
 FLAG = re.compile(r'"(?:[^"\\]|\\.)*(?<![-\w])--[a-z][-a-z]*(?:[^"\\]|\\.)*"')
 FLAGS_OF_OTHERS = ("gguf-split --merge",)
+SCRIPT_ENTRY = re.compile(r"graft_cli_test\(([^)]*)\)")
+ENTRY_KEYWORDS = {"SCRIPT", "LABELS", "ENV", "ONLY", "EXHAUSTIVE"}
 INTERNAL = re.compile(r"Internal to src/(\w+)")
 NEARLY_INTERNAL = re.compile(r"Inside src/|Internal to(?! src/\w)")
 
@@ -197,6 +203,35 @@ def check_tests(source_dir, internal):
     return faults
 
 
+def classes_run(listing):
+    """Script -> the classes that its entries run, of scripts with an entry that names some."""
+    found = {}
+    for entry in SCRIPT_ENTRY.findall(listing):
+        words = entry.split()
+        if "ONLY" in words:
+            names = itertools.takewhile(lambda word: word not in ENTRY_KEYWORDS, words[words.index("ONLY") + 1:])
+            found.setdefault(words[words.index("SCRIPT") + 1], set()).update(names)
+    return found
+
+
+def classes_with_tests(script):
+    classes = [node for node in ast.parse(script.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+    return [node.name for node in classes if any(isinstance(part, ast.FunctionDef) and part.name.startswith("test_") for part in node.body)]
+
+
+def check_tests_are_run(source_dir):
+    faults = []
+    for path in sorted(path for path in (source_dir / "tests").rglob("test_*") if path.suffix in (".cpp", ".py")):
+        listing = path.parent / "CMakeLists.txt"
+        text = re.sub(r"#.*", "", listing.read_text(encoding="utf-8")) if listing.is_file() else ""
+        if not re.search(rf"(?<![-\w]){re.escape(path.name)}(?![-\w.])", text):
+            faults.append(f"{path}: is not named in {listing}, so it is never run")
+        run = classes_run(text).get(path.name)
+        if run is not None:
+            faults += [f"{path}: no entry of {listing} runs {name}: put it behind an ONLY" for name in classes_with_tests(path) if name not in run]
+    return faults
+
+
 def check_public(source_dir):
     """Public headers stand alone: a program that sees include/ alone can compile them."""
     faults = []
@@ -230,6 +265,7 @@ def check_tree(source_dir):
             new_faults, new_notes, swept = check_folder(folder, libraries[folder.name], libraries, internal, families)
             faults, notes, count = faults + new_faults, notes + new_notes, count + swept
     faults += check_tests(pathlib.Path(source_dir), internal)
+    faults += check_tests_are_run(pathlib.Path(source_dir))
     faults += check_public(pathlib.Path(source_dir))
     if count == 0:
         faults.append(f"{src}: no source was found, so nothing was checked")
@@ -262,6 +298,11 @@ RIGHT = {
     "src/cli/f.cpp": '#include "data/c.h"\n#include <CLI/CLI.hpp>\n',
     "src/cli/main.cpp": "",
     "tests/base/test_limits.cpp": '#include "base/limits.h"\n#include "tests/support/x.h"\n',
+    "tests/base/CMakeLists.txt": "graft_test(test_base SOURCES test_limits.cpp)\n",
+    "tests/cli/test_a.py": "class Base:\n  def setUp(self): pass\nclass One(Base):\n  def test_1(self): pass\nclass Two(Base):\n  def test_2(self): pass\n",
+    "tests/cli/test_b.py": "class Three:\n  def test_3(self): pass\n",
+    "tests/cli/CMakeLists.txt": "graft_cli_test(a_one SCRIPT test_a.py ONLY One LABELS fast)\ngraft_cli_test(a_two SCRIPT test_a.py LABELS slow ONLY Two)\n"
+                                "graft_cli_test(a_all SCRIPT test_a.py EXHAUSTIVE)\ngraft_cli_test(b SCRIPT test_b.py)\n",
 }
 WRONG = [
     ({"src/base/error.h": '#include "text/a.h"\n'}, "base/ does not link text/"),
@@ -269,7 +310,12 @@ WRONG = [
     ({"src/text/a.h": '#include "a.h"\n#include "base/error.h"\n'}, "expected a path from src/"),
     ({"src/data/c.cpp": '#include "text/a.h"\n#include "base/limits.h"\n'}, "is internal to src/base"),
     ({"src/data/c.cpp": '#include "text/a.h"\n#include "text/detail/b.h"\n'}, "is internal to src/text"),
-    ({"tests/data/test_c.cpp": '#include "base/limits.h"\n'}, "test_c.cpp:1: \"base/limits.h\" is internal to src/base"),
+    ({"tests/data/test_c.cpp": '#include "base/limits.h"\n', "tests/data/CMakeLists.txt": "graft_test(test_data SOURCES test_c.cpp)\n"},
+     "test_c.cpp:1: \"base/limits.h\" is internal to src/base"),
+    ({"tests/base/test_limit.cpp": ""}, "test_limit.cpp: is not named in"),
+    ({"tests/base/CMakeLists.txt": "# test_limits.cpp\n"}, "test_limits.cpp: is not named in"),
+    ({"tests/new/test_d.py": ""}, "test_d.py: is not named in"),
+    ({"tests/cli/CMakeLists.txt": "graft_cli_test(a SCRIPT test_a.py ONLY One LABELS Two)\ngraft_cli_test(b SCRIPT test_b.py)\n"}, "runs Two: put it behind"),
     ({"src/text/a.cpp": "#include <ATen/ATen.h>\n"}, "text/ is without torch and may not include"),
     ({"src/text/a.h": '#include "base/error.h"\n  #  include <torch/types.h>\n'}, "text/ is without torch and may not include"),
     ({"src/base/CMakeLists.txt": "graft_library(base TORCH SOURCES error.cpp)\n"}, "base is without torch and may not ask"),

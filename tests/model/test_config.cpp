@@ -318,6 +318,14 @@ TEST(Config, ReadsStacksOfDifferentShapes) {
   EXPECT_EQ(parsed("t5", R"({"num_decoder_layers": 5})").decoder->layers, 5);
 }
 
+TEST(Config, OfRotaryPositionsOfAnUnknownTypeNothingElseIsJudged) {
+  const std::string message = message_of<InputError>([] {
+    parsed("llama", R"({"rope_scaling": {"rope_type": "yarn", "factor": 4, "beta_fast": 32}})");
+  });
+  EXPECT_NE(message.find("found \"yarn\""), std::string::npos) << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+}
+
 // The keys of transformers 5 say what the old ones say.
 TEST(Config, ReadsRopeParameters) {
   const struct {

@@ -260,6 +260,23 @@ TEST(Weights, ServeReplacedTensors) {
   }
 }
 
+// A step of a bias that is smaller than bfloat16's there moves the output in the mean over rows,
+// also where the weight of the layer is trained beside it.
+TEST(Weights, DoNotRoundATrainedBiasOnABFloat16Trunk) {
+  const auto model = tiny_model("bert", Precision::kBFloat16);
+  const Place layer{StackId::kEncoder, 0, Part::kAttnQ};
+  const Tensor x = normal_tensor({4000, 8}, 1, RandomKey{3}).to(at::kBFloat16);
+  const Tensor weight = model->weights.base(weight_of(layer)).to(at::kFloat);
+  const auto mean = [&](double bias) {
+    const Weights both = model->weights.with(
+        {{weight_of(layer), weight}, {bias_of(layer), at::full({8}, bias, at::kFloat)}});
+    return both.linear(layer, x).to(at::kFloat).mean(0);
+  };
+  // 1 and 1.002 are one number in bfloat16. Each output is rounded, by 0.002 in the mean of one
+  // row.
+  expect_near(mean(1.002) - mean(1.0), at::full({8}, 0.002), {0.0005, 0}, "moved");
+}
+
 TEST(Weights, ReadOnlyTheRowsAskedFor) {
   const auto model = tiny_model("bert", Precision::kBFloat16);
   const Tensor rows =

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "graft/run.h"
+#include "tests/support/limited_allocator.h"
 #include "tests/support/testing.h"
 
 namespace graft::testing::test_session {
@@ -212,6 +213,8 @@ TEST_F(Sessions, RefuseSamplesThatCannotBe) {
     expect_message<InputError>([&] { session.predict({{handle, "happy"}}, request); }, part);
   };
   refused(lora, {.routing = "random"}, "no stochastic mixture to route through");
+  refused(session.bare(), {.routing = "random"},
+          "routing: the bare model has no stochastic mixture");
   refused(drawn, {.routing = "drawn"}, "/routing: ");
   refused(drawn, {.routes = 3}, "routes: found 3, and there is no ensemble of routes");
   refused(drawn, {.routing = "ensemble-logits", .routes = 1}, "/routes: ");
@@ -262,6 +265,12 @@ TEST_F(Sessions, ARowNamesTheSubspaceThatActsForIt) {
   expect_message<InputError>(
       [&] { session.predict({row("3")}); },
       "question:1: subspace: expected rows that the adapter has, 0..2, found 3");
+  const AdapterHandle lora = session.load(adapter("lora"));  // counted among all
+  expect_message<InputError>(
+      [&] {
+        session.predict({{lora, "happy"}, row("1"), {lora, "sad"}, row("3")});
+      },
+      "question:4: subspace: expected rows that the adapter has, 0..2, found 3");
   EXPECT_EQ(session.score(skills, folder / "train.tsv").rows, 2);
 }
 
@@ -289,19 +298,62 @@ TEST_F(Sessions, WritesSideBySideAsEachAlone) {
             "length");
 }
 
+// From 1 among all, whichever adapter is asked.
+TEST_F(Sessions, CountsRequestsAsTheyAreGiven) {
+  const Session session = Session::open(kWriter);
+  const AdapterHandle one = session.load(adapter("one")), bare = session.bare();
+  const TextRequest ready{one, "t"};
+  const auto letters = [](size_t count) { return std::string(count, 't'); };
+  expect_message<InputError>(
+      [&] {
+        session.generate({ready, {bare, "t"}, {one, letters(60)}});
+      },
+      "request:3: the prompt is longer than the ");
+  expect_message<InputError>(
+      [&] {
+        session.generate({ready, {bare, letters(38)}}, {.settings = {"max_new_tokens=10"}});
+      },
+      "request:2: ");
+}
+
+TEST_F(Sessions, SayWithoutMemoryWhatLowersTheNeed) {
+  const Session session = Session::open(kModel), writer = Session::open(kWriter);
+  const AdapterHandle lora = session.load(adapter("lora")), one = writer.load(adapter("one"));
+  LimitedAllocator memory;
+  memory.limit = 64;
+  expect_message<IoError>([&] { session.predict({{lora, "happy"}}); }, "out of memory: ");
+  expect_message<IoError>(
+      [&] {
+        session.predict({{lora, "happy"}});
+      },
+      "Ask fewer questions at once, or open the model with precision bf16");
+  expect_message<IoError>([&] { writer.generate({{one, "t"}}); }, "Ask for fewer new tokens");
+}
+
 TEST_F(Sessions, RefusesWhatDoesNotBelongTogether) {
   const Session session = Session::open(kModel), other = Session::open(kModel),
                 writer = Session::open(kWriter);
   const AdapterHandle lora = session.load(adapter("lora")), one = writer.load(adapter("one"));
   expect_message<InputError>([&] { other.predict({{lora, "sad"}}); }, "loaded by another session");
-  expect_message<InputError>([&] { session.load(adapter("one")); }, "base");
+  expect_message<InputError>([&] { session.load(adapter("one")); },
+                             "trained on a gpt2 model, but " + kModel + " is a bert model");
   expect_message<InputError>([&] { writer.predict({{one, "t"}}); }, "answers by a text");
   expect_message<InputError>([&] { session.generate({{lora, "sad"}}); }, "writes no text");
   expect_message<InputError>(
       [&] {
         writer.generate({{one, "t"}}, {.settings = {"max_tokens=3"}});
       },
-      "max_tokens");
+      "/max_tokens: unknown key");
+  expect_message<InputError>(
+      [&] {
+        writer.generate({{one, "t"}}, {.stop = {"x", ""}});
+      },
+      "stop: expected texts, found an empty one");
+  expect_message<InputError>(
+      [&] {
+        writer.predict({{writer.bare(), "t"}});
+      },
+      "the bare model answers by a text; generate it");
   expect_message<InputError>([&] { session.load(adapter("lora"), "text:a,b"); },
                              "task: the adapter in");
   expect_message<InputError>([&] { writer.bare("text:a,b"); }, "adapter: missing");

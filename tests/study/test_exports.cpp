@@ -15,6 +15,8 @@ TEST(Exports, NamesOnADiskAreApartAndStayInTheirFolder) {
   EXPECT_EQ(file_name("a_b", taken), "a_b-2");
   EXPECT_EQ(file_name("..", taken), "_..");
   EXPECT_EQ(file_name("", taken), "_");
+  EXPECT_EQ(file_name(std::string(300, 'x'), taken), std::string(150, 'x'))
+      << "with an ending less than the 255 bytes that a file system takes";
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "study/recorded.h"
 #include "study/runs.h"
 #include "tests/support/testing.h"
 
@@ -102,10 +103,84 @@ TEST(Harvest, RunsAreJudgedByThePrimaryMetricOfTheirTask) {
             (FinalScore{"eval", "matthews", 0.25}));
 }
 
+// Edited by hand, or of another program.
+TEST(Harvest, DamagedFilesAreRefusedByName) {
+  const auto refused = [](const std::string& name, const std::string& text,
+                          const std::string& message) {
+    const TempFolder folder;
+    write_file_atomically(folder / "metrics.json", R"({"eval": {"rows": 5, "loss": 1}})");
+    write_file_atomically(folder / "log.jsonl", "");
+    write_file_atomically(folder / name, text);
+    testing::expect_message<InputError>([&] { read_run_folder(folder.path(), ""); }, message);
+  };
+  const auto metrics = [&](const std::string& calibration, const std::string& message) {
+    refused("metrics.json", "{\"eval\": {\"loss\": 1, \"calibration\": " + calibration + "}}",
+            message);
+  };
+  metrics("{}", "metrics.json: is damaged: /reliability: expected a list, found nothing");
+  metrics(R"({"reliability": [{"low": 0}]})",
+          "eval reliability: is damaged: /0/1: expected a number, found nothing");
+  metrics(R"({"reliability": [5]})",
+          "metrics.json: is damaged: /reliability/0: expected keys and values, found \"5\"");
+  const auto routes = [&](const std::string& experts, const std::string& message) {
+    refused("log.jsonl",
+            R"({"event": "step", "step": 1, "routes": {"0.stochastic": )" + experts + "}}\n",
+            "log.jsonl:1: is damaged: " + message);
+  };
+  routes("[0, -1]", "/1: expected an integer in 0..1023, found \"-1\"");
+  routes("[1000000000000]", "/0: expected an integer in 0..1023, found \"1000000000000\"");
+  routes("3", "expected a list, found \"3\"");
+  const auto records = [&](const std::string& summary, const std::string& message) {
+    refused("records.json", "{\"eval\": {\"0.gate\": " + summary + "}}",
+            "eval 0.gate: is damaged: " + message);
+  };
+  records(R"({"low": 0, "high": 1, "counts": []})", "/mean: expected a list, found nothing");
+  records(R"({"mean": [0.5], "low": 0, "high": 1})",
+          "/counts: expected a list of 1, found nothing");
+  records(R"({"mean": [0.5], "low": 0, "high": 1, "counts": [[1], [2]]})",
+          "/counts: expected a list of 1, found a list of 2");
+  records(R"({"mean": [0.5], "low": "nan", "high": 1, "counts": [[1]]})",
+          "/low: expected a number, found \"nan\"");
+  records(R"({"mean": [0.5], "low": -1.7e308, "high": 1.7e308, "counts": [[1]]})",
+          "/low: expected a number, found ");
+}
+
+TEST(Harvest, DamagedRecordsOfAStudyNameItsMember) {
+  StudyPlan plan{"made", "", {}};
+  plan.members.push_back({"lora", {{"method", "lora"}, {"seed", "1"}}, "{}"});
+  StudyStore store = StudyStore::in_memory(plan);
+  MemberResult result;
+  result.scores = {{"eval", "accuracy", 0.5}};
+  result.records = {{0, "eval reliability", "[[0, 1, 5]]"}};
+  store.finish(0, result);
+  testing::expect_message<InputError>(
+      [&] { recorded_node(store, make_table(store)); },
+      "': member \"lora\": eval reliability: is damaged: /0: expected a list of 5, found a list of "
+      "3");
+}
+
+// Older runs have 0 there.
+TEST(Harvest, ABinWithoutRowsHasNoMeans) {
+  StudyPlan plan{"made", "", {}};
+  for (const char* seed : {"1", "2"})
+    plan.members.push_back(
+        {std::string("lora ") + seed, {{"method", "lora"}, {"seed", seed}}, "{}"});
+  StudyStore store = StudyStore::in_memory(plan);
+  MemberResult result;
+  result.scores = {{"eval", "accuracy", 0.5}};
+  result.records = {{0, "eval reliability", "[[0, 0.5, 0, null, null], [0.5, 1, 4, 0.75, 0.5]]"}};
+  store.finish(0, result);
+  result.records = {{0, "eval reliability", "[[0, 0.5, 0, 0, 0], [0.5, 1, 4, 0.75, 1]]"}};
+  store.finish(1, result);
+  const Node recorded = recorded_node(store, make_table(store));
+  EXPECT_EQ(to_json(*recorded.find("reliability")->items.front().find("bins"), -1),
+            "[[0,0.5,0,null,null],[0.5,1,8,0.75,0.75]]");
+}
+
 TEST(Harvest, AnUnfinishedRunIsRefused) {
   const TempFolder folder;
   testing::expect_message<InputError>([&] { read_run_folder(folder.path(), "accuracy"); },
-                                      "metrics.json");
+                                      "the run is not finished, for it has no metrics.json");
 }
 
 }  // namespace

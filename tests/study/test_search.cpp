@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -66,6 +68,8 @@ TEST(Search, RandomDrawsLieInTheirRangesOnTheirScales) {
   }
   EXPECT_NEAR(small, 200, 40);  // half of the decades; four deviations of 10
   EXPECT_EQ(whole.size(), 4U);
+  for (const auto& [value, count] : whole)
+    EXPECT_NEAR(count, 100, 35) << value;  // a quarter each, ends too; four deviations of 8.7
   EXPECT_NEAR(word["x"], 200, 40);
   const auto again = make_searcher(plan, RandomKey{}.with("one")),
              other = make_searcher(plan, RandomKey{}.with("other"));
@@ -137,18 +141,60 @@ SearchPlan parsed_search(const std::string& search) {
               .search;
 }
 
-TEST(Search, BudgetsOfTheFileAreRoundedDownWhereTheyAreWhole) {
+TEST(Search, BudgetsOfStepsAndRowsAreWholeNumbers) {
   const std::string axes = "  settings: {learning_rate: [0.1]}\n";
   const auto budgets = [&](const std::string& halving) {
     return parsed_search(axes + "  halving: {" + halving + "}\n").halving->budgets;
   };
-  EXPECT_EQ(budgets("setting: max_steps, from: 2.5, to: 9.5, factor: 2"),
+  EXPECT_EQ(budgets("setting: max_steps, from: 2, to: 9, factor: 2"),
             (std::vector<double>{2, 4, 8, 9}));
   EXPECT_EQ(budgets("setting: epochs, from: 0.5, to: 1.5"), (std::vector<double>{0.5, 1.5}));
   expect_message<InputError>([&] { budgets("setting: rows, from: 0.5, to: 9"); },
                              "s.yaml:8:34: /search/halving/from: expected a number in 1..");
-  expect_message<InputError>([&] { budgets("setting: max_steps, from: 2.1, to: 2.9"); },
+  expect_message<InputError>([&] { budgets("setting: max_steps, from: 2.5, to: 9"); },
+                             "/search/halving/from: expected a whole number");
+  expect_message<InputError>([&] { budgets("setting: rows, from: 2, to: 9.5"); },
+                             "/search/halving/to: expected a whole number");
+  expect_message<InputError>([&] { budgets("setting: max_steps, from: 2, to: 2"); },
                              "/search/halving/to: expected more than from");
+}
+
+TEST(Search, AGridHasNoMoreCombinationsThanTriesMayBe) {
+  const auto grid = [](int lists) {
+    std::string settings;
+    for (int i = 0; i < lists; ++i)
+      settings += (i == 0 ? "" : ", ") + ("adapter." + std::to_string(i)) +
+                  ": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]";
+    return parsed_search("  settings: {" + settings + "}\n");
+  };
+  EXPECT_EQ(most_trials(grid(4)), 10'000U);
+  for (const int lists : {5, 8, 20, 64})
+    expect_message<InputError>(
+        [&] { grid(lists); },
+        "s.yaml:7:13: /search/settings: expected lists of at most 10,000 combinations, found more");
+}
+
+TEST(Search, RangesOfWholeNumbersEndAtSome) {
+  const auto range = [](const std::string& ends) {
+    return parsed_search("  kind: random\n  tries: 2\n  settings: {batch_size: {" + ends +
+                         ", scale: whole}}\n");
+  };
+  EXPECT_EQ(range("low: 8, high: 12").axes[0].high, 12);
+  expect_message<InputError>([&] { range("low: 8.5, high: 12"); },
+                             "/search/settings/batch_size/low: of whole numbers expected one");
+  expect_message<InputError>([&] { range("low: 8, high: 12.5"); },
+                             "/search/settings/batch_size/high: of whole numbers expected one");
+}
+
+TEST(Search, AKindThatIsNoneIsTheOnlyFault) {
+  const std::string message = testing::message_of<InputError>([] {
+    parsed_search(
+        "  kind: randm\n  tries: 4\n  draw: 1\n  settings: {batch_size: {low: 8, high: 12}}\n");
+  });
+  EXPECT_NE(message.find("/search/kind: expected grid or random, found \"randm\""),
+            std::string::npos)
+      << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
 }
 
 TEST(Search, WhatCannotBeChosenIsRefusedWithItsPlace) {
@@ -178,6 +224,9 @@ class Engine final : public StudyEngine {
     const Node* width = out.find("width");
     if (width != nullptr && width->scalar == "9" && out.find("learning_rate") != nullptr)
       throw InputError("/width: too wide for a rate");
+    const Node* batch = out.find("batch_size");
+    if (batch != nullptr && !batch->as_integer())
+      throw InputError("/batch_size: expected an integer");
     return out;
   }
   void check(const PlannedMember&) override {}
@@ -190,22 +239,26 @@ class Engine final : public StudyEngine {
       const double rate = std::stod(settings.find("learning_rate")->scalar);
       ends.started(one.member);
       seeds_of_rows.insert(settings.find("seeds.rows") ? settings.find("seeds.rows")->scalar : "");
-      if (adapter == "frail" && rate > 0.25 && !is_mended) {
+      if (adapter == "frail" && rate == fails_at && !is_mended) {
         ends.failed(one.member, "the loss is not finite");
         continue;
       }
       MemberResult result;
       const double best = adapter == "lora" ? 0.2 : 0.1;
       const double seed = std::stod(settings.find("seed")->scalar);
-      result.scores = {{"test", "accuracy", 0.0},
-                       {"eval", "accuracy", 1 - std::abs(rate - best) + seed * 1e-6}};
+      result.scores = {
+          {"test", metric, 0.0},
+          {"eval", metric, score ? score(rate, seed) : 1 - std::abs(rate - best) + seed * 1e-6}};
       ends.finished(one.member, result);
     }
     return runs < stops_behind;
   }
   size_t runs = 0, stops_after = 1000;
   size_t stops_behind = 1000;  // when the trial with this run has come to its end
+  double fails_at = 0.3;       // a rate of "frail"
   bool is_mended = false;
+  std::string metric = "accuracy";
+  std::function<double(double rate, double seed)> score = {};  // in place of the usual one
   std::set<std::string> seeds_of_rows;
 };
 
@@ -219,6 +272,13 @@ search:
   seed: [100, 101]
   settings: {learning_rate: [0.1, 0.2, 0.3]}
 )";
+
+std::string setting_of(const MemberDraft& member, const std::string& key) {
+  for (const StudySetting& each : member.settings) {
+    if (each.key == key) return each.value;
+  }
+  return "none";
+}
 
 TEST(Search, FindsTheSettingsOfEachMethodAndGoesOnWhereItWasStopped) {
   const TempFolder folder;
@@ -238,12 +298,8 @@ TEST(Search, FindsTheSettingsOfEachMethodAndGoesOnWhereItWasStopped) {
   EXPECT_EQ(read_file(folder.path() / "a" / "search.json"),
             read_file(folder.path() / "b" / "search.json"));
   EXPECT_GE(runs, 12U);
-  for (const MemberDraft& member : study.members) {
-    const auto rate = std::find_if(member.settings.begin(), member.settings.end(),
-                                   [](const auto& each) { return each.key == "learning_rate"; });
-    ASSERT_NE(rate, member.settings.end());
-    EXPECT_EQ(rate->value, member.adapter == "lora" ? "0.2" : "0.1");
-  }
+  for (const MemberDraft& member : study.members)
+    EXPECT_EQ(setting_of(member, "learning_rate"), member.adapter == "lora" ? "0.2" : "0.1");
   const Node kept = parse_json(read_file(folder.path() / "b" / "search.json"), "search");
   const Node& frail = kept.find("searches")->items[1];
   EXPECT_EQ(frail.find("stopped")->items[0].find("reason")->scalar, "failed");
@@ -259,28 +315,53 @@ TEST(Search, FindsTheSettingsOfEachMethodAndGoesOnWhereItWasStopped) {
       "run it once without a shard");
 }
 
-TEST(Search, IsRefusedWhereItWouldChooseByFinalSeedsOrTwice) {
-  const auto changed = [](std::string from, const std::string& to) {
-    std::string text = kStudy;
-    text.replace(text.find(from), from.size(), to);
-    return text;
-  };
-  const auto check = [](const std::string& text) {
+// Seeds that disagree: each of them alone would choose another rate than their mean.
+TEST(Search, ChoosesTheBestMeanWhicheverWayIsBetter) {
+  const std::map<double, std::array<double, 2>> goodness = {
+      {0.1, {0.9, 0.1}}, {0.2, {0.8, 0.7}}, {0.3, {0.2, 0.8}}};
+  for (const auto& [metric, sign] :
+       {std::pair{"accuracy", 1}, {"loss", -1}, {"mean_perplexity", -1}}) {
+    SCOPED_TRACE(metric);
+    const TempFolder folder;
     Engine engine;
-    check_search(parse_study(text, "s.yaml"), engine);
-  };
+    engine.is_mended = true;
+    engine.metric = metric;
+    engine.score = [&, sign = sign](double rate, double seed) {
+      return sign * goodness.at(rate)[seed == 100 ? 0 : 1];
+    };
+    StudyFile study = parse_study(kStudy, "s.yaml");
+    ASSERT_TRUE(run_search(study, engine, {.out = folder.path()}));
+    for (const MemberDraft& member : study.members)
+      EXPECT_EQ(setting_of(member, "learning_rate"), "0.2");
+  }
+}
+
+std::string changed(const std::string& from, const std::string& to) {
+  std::string text = kStudy;
+  return text.replace(text.find(from), from.size(), to);
+}
+
+void check(const std::string& text) {
+  Engine engine;
+  check_search(parse_study(text, "s.yaml"), engine);
+}
+
+TEST(Search, IsRefusedWhereItWouldChooseByFinalSeedsOrTwice) {
   expect_message<InputError>([&] { check(changed("[100, 101]", "[2]")); },
                              "the seed 2 is one of the members' (s.yaml:6:");
   expect_message<InputError>([&] { check(changed("{epochs: 9}", "{learning_rate: 1}")); },
                              "is searched and given at s.yaml:5:");
   expect_message<InputError>([&] { check(changed("[0.1, 0.2, 0.3]", "{low: 1, high: 2}")); },
                              "a range is drawn from");
-  expect_message<InputError>([&] { check(changed("  seed: [100, 101]\n", "  kind: random\n")); },
-                             "tries");
-  expect_message<InputError>([&] { check(changed("[100, 101]", "[100, 100]")); }, "each once");
-  expect_message<InputError>([&] { check(changed("[100, 101]", "[]")); }, "seed");
+  expect_message<InputError>([&] { check(changed("search:\n", "search:\n  kind: random\n")); },
+                             "/search/tries: missing; expected an integer");
+  for (const char* seeds : {"[100, 100]", "[]"})
+    expect_message<InputError>([&] { check(changed("[100, 101]", seeds)); },
+                               "/search/seed: expected one seed or more, each once");
+  expect_message<InputError>([&] { check(changed("  seed: [100, 101]\n", "")); },
+                             "/search/seed: missing; expected a list of integers");
   expect_message<InputError>([&] { check(changed("learning_rate: [", "unknown: [")); },
-                             "s.yaml:9:");
+                             "s.yaml:9:23: search of \"lora, t\": unknown setting");
   expect_message<InputError>(
       [&] {
         check(changed("{epochs: 9}", "{max_steps: 9}") +
@@ -297,31 +378,91 @@ TEST(Search, IsRefusedWhereItWouldChooseByFinalSeedsOrTwice) {
   // Told at the setting that is wrong, with the others as a trial has them.
   expect_message<InputError>([&] { check(changed("0.3]}", "0.3], width: [8, 9]}")); },
                              "s.yaml:9:53: search of \"lora, t\": /width: too wide for a rate");
-  const TempFolder folder;
-  Engine engine;
-  StudyFile one = parse_study(kStudy, "s.yaml"),
-            other = parse_study(changed("[0.1, 0.2, 0.3]", "[0.1, 0.2]"), "s.yaml");
-  ASSERT_TRUE(run_search(one, engine, {.out = folder.path()}));
-  expect_message<InputError>([&] { run_search(other, engine, {.out = folder.path()}); },
-                             "holds another search");
+}
+
+TEST(Search, TheSeedOfMembersWithoutOneIsRefused) {
+  std::string text = changed("[100, 101]", "[41, 42]");
+  EXPECT_NO_THROW(check(text)) << "each member has a seed of its own";
+  text.replace(text.find("seed: [1, 2]"), 12, "rows: [20, 40]");
+  expect_message<InputError>([&] { check(text); },
+                             "the seed 42 is the one of members without a seed");
+}
+
+// A range that is not said to be one of whole numbers is drawn from between them.
+TEST(Search, ALinearRangeOfASettingOfWholeNumbersIsRefused) {
+  const auto check_range = [](const std::string& scale) {
+    check(changed(
+        "  settings: {learning_rate: [0.1, 0.2, 0.3]}",
+        "  kind: random\n  tries: 2\n  settings: {batch_size: {low: 8, high: 12" + scale + "}}"));
+  };
+  expect_message<InputError>(
+      [&] { check_range(""); },
+      "s.yaml:11:26: search of \"lora, t\": /batch_size: expected an integer");
+  EXPECT_NO_THROW(check_range(", scale: whole"));
+}
+
+// The first trial is the same in each pair.
+TEST(Search, AFolderHoldsOneSearch) {
+  const auto halved = [](const std::string& halving) {
+    return kStudy + std::string("  halving: {setting: epochs, ") + halving + "}\n";
+  };
+  for (const auto& [one, other] :
+       {std::pair{std::string(kStudy), changed("[0.1, 0.2, 0.3]", "[0.1, 0.2]")},
+        {kStudy, changed("[100, 101]", "[100, 102]")},
+        {halved("from: 1, to: 2"), halved("from: 1, to: 3")},
+        {halved("from: 1, to: 2"), halved("from: 1, to: 2, factor: 2")}}) {
+    SCOPED_TRACE(other);
+    const TempFolder folder;
+    Engine engine;
+    StudyFile first = parse_study(one, "s.yaml"), second = parse_study(other, "s.yaml");
+    ASSERT_TRUE(run_search(first, engine, {.out = folder.path()}));
+    expect_message<InputError>([&] { run_search(second, engine, {.out = folder.path()}); },
+                               "holds another search");
+  }
 }
 
 TEST(Search, WhatFailedIsTriedAgainWhereThatIsAskedFor) {
   const TempFolder folder;
   Engine engine;
+  engine.fails_at = 0.2;
   std::vector<std::string> failed;
   const auto note = [&](const std::string& trial, const std::string&) { failed.push_back(trial); };
   StudyFile study = parse_study(kStudy, "s.yaml");
   ASSERT_TRUE(run_search(study, engine, {.out = folder.path(), .failed = note}));
-  EXPECT_EQ(failed, std::vector<std::string>{"frail, t, try 3"});
+  EXPECT_EQ(failed, std::vector<std::string>{"frail, t, try 2"});
   engine.is_mended = true;
   const size_t runs = engine.runs;
   StudyFile as_before = parse_study(kStudy, "s.yaml"), again = parse_study(kStudy, "s.yaml");
   ASSERT_TRUE(run_search(as_before, engine, {.out = folder.path()}));
   EXPECT_EQ(engine.runs, runs);
   ASSERT_TRUE(run_search(again, engine, {.out = folder.path(), .retries_failed = true}));
-  EXPECT_EQ(engine.runs, runs + 2) << "the third rate of frail, two seeds";
+  EXPECT_EQ(engine.runs, runs + 4) << "frail from the rate on that failed, two seeds";
   EXPECT_EQ(read_file(folder / "search.json").find("not finite"), std::string::npos);
+}
+
+TEST(Search, AFileThatWasChangedByHandIsSaidToBeDamaged) {
+  const TempFolder folder;
+  Engine engine;
+  StudyFile study = parse_study(kStudy, "s.yaml");
+  ASSERT_TRUE(run_search(study, engine, {.out = folder.path()}));
+  const Node whole = parse_json(read_file(folder / "search.json"), "search");
+  const auto refused = [&](const std::function<void(Node & search)>& change,
+                           const std::string& message) {
+    Node changed = whole;
+    change(changed["searches"].items[0]);
+    write_file_atomically(folder / "search.json", to_json(changed));
+    StudyFile again = parse_study(kStudy, "s.yaml");
+    expect_message<InputError>([&] { run_search(again, engine, {.out = folder.path()}); },
+                               "search.json: is damaged: /searches/0/trials" + message);
+  };
+  const auto first = [](Node& search) -> Node& { return search["trials"].items[0]; };
+  refused([](Node& search) { search = Node::map(); }, ": expected a list, found nothing");
+  refused([&](Node& search) { first(search)["reason"] = Node::null(); },
+          "/0/reason: expected a text, found nothing");
+  refused([&](Node& search) { first(search)["metric"] = Node::list(); },
+          "/0/metric: expected a text, found a list of 0");
+  refused([&](Node& search) { first(search)["scores"].items[1] = Node::text("good"); },
+          "/0/scores/1: expected a number, found \"good\"");
 }
 
 // Its members may be tried again: what was found for them stays.

@@ -30,7 +30,7 @@ StudyPlan plan_of(const std::string& name = "small") {
     const std::string method = i % 2 == 0 ? "lora" : "head", seed = std::to_string(i / 2);
     plan.members.push_back({method + ", seed " + seed,
                             {{"method", method}, {"seed", seed}},
-                            "{\"seed\": " + seed + "}"});
+                            "{\"adapter\": \"" + method + "\", \"seed\": " + seed + "}"});
   }
   return plan;
 }
@@ -154,10 +154,6 @@ TEST(StudyStore, AnotherStudyIsNeverWrittenOver) {
   StudyPlan fewer = plan_of();
   fewer.members.pop_back();
   expect_message<InputError>(open(fewer), "its study has 6 members, this one 5");
-  StudyPlan renamed = plan_of();
-  renamed.members[1].name = "head, seed 7";
-  expect_message<InputError>(open(renamed),
-                             "its member 2 is \"head, seed 0\", and \"head, seed 7\" here");
   StudyPlan changed = plan_of();
   changed.members[5].settings = "{\"seed\": 3}";
   expect_message<InputError>(open(changed), "the settings of its member \"head, seed 2\"");
@@ -165,6 +161,39 @@ TEST(StudyStore, AnotherStudyIsNeverWrittenOver) {
   comment.file += "# a remark\n";
   EXPECT_EQ(StudyStore::open(path, comment).statuses()[0].state, MemberState::kDone);
   EXPECT_EQ(read_file(path), before);
+}
+
+// A seed and a method more, and other names of the same runs: what was done stays done.
+TEST(StudyStore, AStudyMayGetMoreMembers) {
+  const TempFolder folder;
+  const Path path = folder / "study.db";
+  {
+    StudyStore store = StudyStore::open(path, plan_of());
+    store.finish(1, result_of(1));
+    store.finish(4, result_of(4));
+    store.fail(5, "no memory");
+  }
+  StudyPlan more = plan_of();
+  const PlannedMember added{"prefix, seed 0", {{"method", "prefix"}, {"seed", "0"}}, "{}"};
+  more.members.insert(more.members.begin() + 2, added);
+  more.members[1].name = "the head alone, seed 0";
+  {
+    const StudyStore store = StudyStore::open(path, more);
+    EXPECT_EQ(store.plan().members, more.members);
+    using enum MemberState;
+    const std::vector<MemberStatus> expected = {
+        {kWaiting, ""}, {kDone, ""}, {kWaiting, ""},        {kWaiting, ""},
+        {kWaiting, ""}, {kDone, ""}, {kFailed, "no memory"}};
+    EXPECT_EQ(store.statuses(), expected);
+    EXPECT_TRUE(store.result(1).agrees_with(result_of(1)));
+    EXPECT_TRUE(store.result(5).agrees_with(result_of(4)));
+    EXPECT_EQ(store.readings(5), result_of(4).readings);
+  }
+  const std::string before = read_file(path);
+  expect_message<InputError>([&] { StudyStore::open(path, plan_of()); },
+                             "its study has 7 members, this one 6");
+  EXPECT_EQ(read_file(path), before);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 
 TEST(StudyStore, ForeignAndDamagedFilesAreLeftAsTheyAre) {
@@ -198,6 +227,25 @@ TEST(StudyStore, ForeignAndDamagedFilesAreLeftAsTheyAre) {
     later.execute("PRAGMA user_version = 2");
   }
   expect_left(read_file(folder / "good.db"), "expected a study of version 1, found version 2");
+}
+
+TEST(StudyStore, AFileThatWasChangedByHandIsSaidToBeDamaged) {
+  for (const auto& [change, message] : std::vector<std::pair<std::string, std::string>>{
+           {"DROP TABLE records", "is damaged (expected \"CREATE TABLE records"},
+           {"ALTER TABLE facts RENAME COLUMN value TO number",
+            "is damaged (expected \"CREATE TABLE facts"},
+           {"DELETE FROM study", "is damaged (its table 'study' is empty)"},
+           {"DELETE FROM members WHERE member = 2", "is damaged (member 2 is missing)"},
+           {"INSERT INTO factors VALUES (-1, 0, 'method', 'mine')",
+            "is damaged (a factor of member -1, of which there is none)"},
+           {"PRAGMA ignore_check_constraints = ON; UPDATE members SET state = 'over'",
+            "is damaged (CHECK constraint failed in members)"}}) {
+    const TempFolder folder;
+    const Path path = folder / "study.db";
+    StudyStore::open(path, plan_of()).finish(0, result_of(0));
+    Database(path, Database::Mode::kOpen).execute(change.c_str());
+    expect_message<InputError>([&] { StudyStore::read(path); }, "study.db': " + message);
+  }
 }
 
 // It is there and is not: what a name that leads nowhere stands for is nobody's to replace.

@@ -121,6 +121,19 @@ TEST(StudyTable, LessOfALossIsBetter) {
   EXPECT_NEAR(table.comparisons[0].differences[0], 0.10, 1e-12);
 }
 
+TEST(StudyTable, TheBestOfMoreTriesIsBetter) {
+  const TempFolder folder;
+  const StudyStore store = full_store(folder / "s.db");
+  const std::vector<double> accuracy = make_table(store, {.metric = "accuracy"}).cells[0].best_of,
+                            loss = make_table(store, {.metric = "loss"}).cells[0].best_of;
+  ASSERT_EQ(accuracy.size(), 7u);
+  ASSERT_EQ(loss.size(), 7u);
+  EXPECT_NEAR(accuracy[0], 567 / 700.0, 1e-12) << "one try is worth the mean";
+  for (size_t n = 0; n < 7; ++n)
+    EXPECT_NEAR(loss[n], 1 - accuracy[n], 1e-12) << "as each loss is 1 - accuracy";
+  for (size_t n = 1; n < 7; ++n) EXPECT_LT(loss[n], loss[n - 1]) << n;
+}
+
 TEST(StudyTable, LessForgettingIsBetter) {
   StudyPlan plan{"made", "", {}};
   for (const char* method : {"lora", "full"})
@@ -159,16 +172,38 @@ TEST(StudyTable, TestCountsWhereAllMembersHaveIt) {
   StudyPlan plan{"made", "", {}};
   for (const char* task : {"a", "b"})
     plan.members.push_back({task, {{"method", "lora"}, {"task", task}}, "{}"});
+  MemberResult one, both;
+  one.scores = {{"eval", "accuracy", 0.5}};
+  both.scores = {{"eval", "accuracy", 0.5}, {"test", "accuracy", 0.25}};
+  for (const size_t with_test : {0U, 1U}) {
+    StudyStore store = StudyStore::in_memory(plan);
+    store.finish(1 - with_test, one);
+    store.finish(with_test, both);
+    EXPECT_EQ(make_table(store).side, "eval") << with_test;
+    StudyTableOptions options;
+    options.side = "test";
+    expect_message<InputError>([&] { make_table(store, options); }, "has no scores of test");
+  }
+}
+
+// Runs that were put together, of a task whose `primary` was changed between them.
+TEST(StudyTable, MembersOfACellAreJudgedByOneMetric) {
+  StudyPlan plan{"runs", "", {}};
+  for (const char* seed : {"1", "2"})
+    plan.members.push_back(
+        {std::string("lora, seed ") + seed, {{"method", "lora"}, {"seed", seed}}, "{}"});
   StudyStore store = StudyStore::in_memory(plan);
-  MemberResult result;
-  result.scores = {{"eval", "accuracy", 0.5}};
-  store.finish(1, result);
-  result.scores.push_back({"test", "accuracy", 0.25});
-  store.finish(0, result);
-  EXPECT_EQ(make_table(store).side, "eval");
-  StudyTableOptions options;
-  options.side = "test";
-  expect_message<InputError>([&] { make_table(store, options); }, "has no scores of test");
+  for (const size_t member : {0U, 1U}) {
+    MemberResult result;
+    result.scores = {{"eval", member == 0 ? "matthews" : "accuracy", 0.5}, {"eval", "loss", 1}};
+    store.finish(member, result);
+  }
+  expect_message<InputError>(
+      [&] { make_table(store); },
+      "members \"lora, seed 1\" and \"lora, seed 2\" differ in seeds alone, "
+      "and the first is judged by matthews, the second by accuracy; choose a "
+      "metric that both have");
+  EXPECT_NO_THROW(make_table(store, {.metric = "loss"}));
 }
 
 TEST(StudyTable, ScoresOfTwoMetricsAreNotCompared) {

@@ -97,6 +97,11 @@ void expect_all_near(const NamedTensors& found, const NamedTensors& expected,
 void expect_all_bits(const NamedTensors& found, const NamedTensors& expected,
                      const std::string& what) {
   expect_all_near(found, expected, {0, 0}, what);
+  for (const auto& [name, tensor] : expected) {
+    const auto it = found.find(name);
+    if (it == found.end() || !it->second.defined()) continue;  // told above
+    EXPECT_EQ(it->second.scalar_type(), tensor.scalar_type()) << what << ": " << name;
+  }
 }
 
 double largest_difference(const NamedTensors& found, const NamedTensors& expected) {

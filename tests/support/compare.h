@@ -35,6 +35,7 @@ void expect_bits(const at::Tensor& found, const at::Tensor& expected, const std:
 // The same names, and every tensor near; one line a tensor that is off.
 void expect_all_near(const NamedTensors& found, const NamedTensors& expected,
                      const Tolerance& tolerance, const std::string& what);
+// And of the same dtypes.
 void expect_all_bits(const NamedTensors& found, const NamedTensors& expected,
                      const std::string& what);
 

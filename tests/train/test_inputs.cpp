@@ -273,7 +273,19 @@ TEST(Inputs, RefusesWhatCannotBe) {
                              "/data/dev_rows: counts rows behind those that are trained on");
   expect_message<InputError>([] { inputs_of("shuffle: numpy"); },
                              "/data/shuffle: says which rows data.rows and data.per_label take");
-  expect_message<InputError>([] { toy_inputs("per_label: 100000"); }, "100000");
+  const std::string train = "'" + kToy + "/train.tsv'", dev = "'" + kToy + "/dev.tsv'";
+  expect_message<InputError>(
+      [] { toy_inputs("per_label: 100000"); },
+      "data.per_label: " + train + ": expected 100,000 rows of the label \"no\", found 150");
+  expect_message<InputError>(
+      [] { toy_inputs("rows: 6, per_label: 6"); },
+      "data.per_label: " + train + ", the 6 rows of data.rows: expected 6 rows of the label ");
+  expect_message<InputError>(
+      [] { inputs_of("rows: 1, held_out: 0.5"); },
+      "data.held_out: " + train + ": expected at least two rows to divide, found 1");
+  expect_message<InputError>(
+      [] { toy_inputs("split_eval: true, eval_rows: 1"); },
+      "data.split_eval: " + dev + ": expected at least two rows to divide, found 1");
   expect_message<InputError>([] { toy_inputs("split_eval: true, test: x.tsv"); },
                              "needs data.eval, and no data.test");
   expect_message<InputError>([] { toy_inputs("eval_rows: 100000"); }, "data.eval_rows");

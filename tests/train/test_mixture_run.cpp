@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -241,6 +242,41 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
     shares_right.push_back((rows[0] + rows[1] + rows[2] + rows[3]) / 4);
   std::sort(shares_right.begin(), shares_right.end());
   EXPECT_NEAR(number_of(*eval.find("one")->find("accuracy_median")), shares_right[1], 1e-12);
+}
+
+TEST(Goodness, IsMoreOfAccuracyAndLessOfPerplexity) {
+  const double nan = std::nan(""), infinity = HUGE_VAL;
+  EXPECT_GT(goodness("accuracy", 0.9), goodness("accuracy", 0.8));
+  EXPECT_GT(goodness("perplexity", 3), goodness("perplexity", 4));
+  for (const char* metric : {"accuracy", "perplexity"}) {
+    EXPECT_LT(goodness(metric, nan), goodness(metric, 0.5)) << metric;
+    EXPECT_TRUE(std::isfinite(goodness(metric, nan))) << metric;
+  }
+  EXPECT_LT(goodness("perplexity", infinity), goodness("perplexity", 1e9));
+  EXPECT_TRUE(std::isfinite(goodness("perplexity", infinity)));
+}
+
+TEST_F(MixtureRun, JudgedByPerplexityItKeepsItsLowest) {
+  {
+    TrainingRun run(inputs("train: " + at("copy.jsonl") + ", eval: " + at("copy.jsonl"), "run",
+                           "{task: " + at("fluent.yaml") + ", evaluate_every: 2 steps}"),
+                    StartMode::kFresh);
+    drive_to(run);
+    run.finish();
+  }
+  std::vector<double> found;
+  std::vector<std::string> steps;
+  for (const Node& event : log_events(folder / "run", "evaluate")) {
+    found.push_back(number_of(*event.find("perplexity")));
+    steps.push_back(event.find("step")->scalar);
+  }
+  ASSERT_EQ(found.size(), 5U) << "9 steps";
+  const auto least = std::min_element(found.begin(), found.end());
+  ASSERT_GT(found.front(), *least);
+  const Node metrics = parse_json(read_file(folder / "run" / "metrics.json"), "metrics.json");
+  EXPECT_EQ(metrics.find("step")->scalar, steps[static_cast<size_t>(least - found.begin())]);
+  EXPECT_NEAR(number_of(*metrics.find("eval")->find("perplexity")), *least, 1e-6 * *least)
+      << "scored anew, of the tensors that were written";
 }
 
 // ANLI's three rounds are one column of T0's tables.

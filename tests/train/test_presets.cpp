@@ -22,7 +22,7 @@ const std::map<std::string, const char*> kPins = {
      "bottleneck.width=48 bottleneck.activation=gelu bottleneck.init=normal bottleneck.scaling=1 "
      "train.learning_rate=3e-3 train.weight_decay=0.1 train.warmup=0.06 train.clip=1.0 "
      "train.consistency=1.0 published.learning_rate=4e-4 published.batch_size=64 "
-     "published.epochs=40"},
+     "published.epochs=40 published.max_length=128"},
     {"adamix-gpt2",
      "stochastic.experts=8 stochastic.share=[up] stochastic.init=independent "
      "bottleneck.sites=[ffn.down] bottleneck.placement=sequential bottleneck.width=8 "

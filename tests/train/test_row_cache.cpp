@@ -71,6 +71,10 @@ TEST(RowCache, LeavesNoTraceInARun) {
   for (const char* definition : {kLate, kHead, kSkills}) {
     const TempFolder folder;
     const std::string settings = "{epochs: 4, batch_size: 7, evaluate_every: 3 steps, cache: ";
+    const RowCache kept =
+        plan_row_cache(inputs_of(definition, folder / "auto", settings + "auto}"));
+    EXPECT_GT(kept.train_bytes, 0) << definition;
+    EXPECT_GT(kept.eval_bytes, 0) << definition;
     for (const char* cache : {"auto", "never"}) {
       TrainingRun run(inputs_of(definition, folder / cache, settings + cache + "}"),
                       StartMode::kFresh);
@@ -120,6 +124,7 @@ TEST(RowCache, IsWholeAfterMemoryHasEnded) {
     KeptRows undisturbed(model, data, *place);
     const std::vector<at::Tensor> expected = kept_of(undisturbed);
     bool has_ended = true;
+    int64_t times_ended = 0;
     for (int64_t refused = 0; has_ended; ++refused) {
       KeptRows kept(model, data, *place);
       has_ended = false;
@@ -129,6 +134,7 @@ TEST(RowCache, IsWholeAfterMemoryHasEnded) {
         kept_of(kept);
       } catch (const c10::Error&) {
         has_ended = true;
+        ++times_ended;
       }
       const std::vector<at::Tensor> found = kept_of(kept);
       ASSERT_EQ(found.size(), expected.size());
@@ -138,6 +144,8 @@ TEST(RowCache, IsWholeAfterMemoryHasEnded) {
         ASSERT_TRUE(found[i].equal(expected[i])) << refused;
       }
     }
+    EXPECT_GT(times_ended, std::ssize(rows))
+        << "each kept row is one, and so is what a pass computes";
   }
 }
 

@@ -81,9 +81,11 @@ TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
 TEST(Run, AResumeSweepsWhatAKillLeftOfFiles) {
   const TempFolder folder;
   { TrainingRun run(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh); }
-  const std::vector<Path> left = {
-      folder / "run/.metrics.json.abcdef", folder / "run/adapter/.adapter.json.abcdef",
-      folder / "run/records/.test.jsonl.abcdef", folder / "run/records/sets/.one.jsonl.abcdef"};
+  std::vector<Path> left;
+  for (const char* file : {".run.yaml", ".metrics.json", ".records.json", "adapter/.adapter.json",
+                           "adapter/.adapter.safetensors", "records/.eval.jsonl",
+                           "records/.test.jsonl", "records/sets/.one.jsonl"})
+    left.push_back(folder / ("run/" + std::string(file) + ".abcdef"));
   const Path other = folder / "run/records/.one.jsonl.abcdef";
   for (const Path& file : left) {
     make_directories(file.parent_path());

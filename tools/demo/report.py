@@ -30,20 +30,28 @@ def print_mails(folder):
         print(f"  {mail['label']:5} spam {chance['spam']:6.1%}  {verdict}  {text}")
 
 
-def print_table(folder):
+def figures(folder):
+    """The rows of the table: always "ham", and what each run's metrics.json says."""
     test = read_lines(folder / "mail/test.jsonl")
-    ham = sum(mail["label"] == "ham" for mail in test) / len(test)
-    print(f"\n{len(test)} test mails")
-    print(f"{'method':12} {'accuracy':>9} {'F1 spam':>9} {'trained parameters':>19} {'seconds':>9} {'peak memory':>12}")
-    print(f"{'always ham':12} {ham:9.3f} {0:9.3f} {0:19,} {'':>9} {'':>12}")
+    rows = [{"method": "always ham", "accuracy": sum(mail["label"] == "ham" for mail in test) / len(test), "f1": 0.0, "trained_parameters": 0}]
     for method in METHODS:
         with open(folder / "runs" / method / "metrics.json", encoding="utf-8") as file:
             metrics = json.load(file)
-        scores, trained = metrics["test"], metrics["edit_parameters"] + metrics["head_parameters"]
-        print(f"{method:12} {scores['accuracy']:9.3f} {scores['f1']:9.3f} {trained:19,} {metrics['seconds']:9.1f} {metrics['peak_bytes'] / 1e6:9.0f} MB")
+        rows.append({"method": method, "accuracy": metrics["test"]["accuracy"], "f1": metrics["test"]["f1"],
+                     "trained_parameters": metrics["edit_parameters"] + metrics["head_parameters"], "seconds": metrics["seconds"],
+                     "peak_bytes": metrics["peak_bytes"]})
+    return rows
+
+
+def print_rows(rows):
+    print(f"{'method':12} {'accuracy':>9} {'F1 spam':>9} {'trained parameters':>19} {'seconds':>9} {'peak memory':>12}")
+    for row in rows:
+        cost = f" {row['seconds']:9.1f} {row['peak_bytes'] / 1e6:9.0f} MB" if "seconds" in row else ""
+        print(f"{row['method']:12} {row['accuracy']:9.3f} {row['f1']:9.3f} {row['trained_parameters']:19,}{cost}")
 
 
 if __name__ == "__main__":
     demo = pathlib.Path(sys.argv[1])
     print_mails(demo)
-    print_table(demo)
+    print(f"\n{len(read_lines(demo / 'mail/test.jsonl'))} test mails")
+    print_rows(figures(demo))

@@ -33,11 +33,11 @@ train() {
     "$GRAFT" train --resume "$run"
   else
     "$GRAFT" train --model "$MODEL" --task mail --data "$OUT/mail" --adapter "$name" --out "$run" \
-      --set max_length=128 --set batch_size=16 --set order=length --set evaluate_every="1 epoch" "$@"
+      --set max_length=64 --set batch_size=16 --set order=length --set evaluate_every="1 epoch" "$@"
   fi
 }
 
-say "2. training on 2,000 mails, the first 128 tokens of each: head only, LoRA, full fine-tuning"
+say "2. training on 2,000 mails, the first 64 tokens of each: head only, LoRA, full fine-tuning"
 train head --set epochs=3
 train lora --set epochs=3 --set learning_rate=2e-3
 train full --set epochs=2 --set learning_rate=5e-5

@@ -88,8 +88,9 @@ void add_bart_generation(const Node& config_json, Node& settings) {
   };
   if (settings.find("forced_eos_token_id") == nullptr)
     settings["forced_eos_token_id"] = Node::integer(2);
-  const Node* old = config_json.find("force_bos_token_to_be_generated");
-  if (old == nullptr || old->scalar != "true" || is_said("forced_bos_token_id")) return;
+  const bool begins_with_bos =
+      config_json.find_bool("force_bos_token_to_be_generated").value_or(false);
+  if (!begins_with_bos || is_said("forced_bos_token_id")) return;
   const Node* begin = config_json.find("bos_token_id");
   settings["forced_bos_token_id"] = begin != nullptr ? *begin : Node::integer(0);
 }

@@ -60,7 +60,7 @@ void read_bert(Options& options, ModelConfig& c) {
   if (!is_roberta) return;
   // Position ids start after the padding id's row.
   if (options.has("pad_token_id") &&
-      (!options.is_given("pad_token_id") || options.raw("pad_token_id")->scalar == "-1"))
+      (!options.is_given("pad_token_id") || options.raw("pad_token_id")->as_integer() == -1))
     options.fault(
         "pad_token_id",
         "expected a token id: positions of a roberta model are counted from the row after it");

@@ -94,6 +94,10 @@ RotaryScaling read_rotary_scaling(Options& section, int64_t max_positions) {
                         : "type";  // the second is the older name; a file may have both
   scaling.kind = section.choice(key, "default", {"default", "linear", "dynamic", "llama3"});
   section.ignore("type");
+  if (section.is_faulty(key)) {
+    section.ignore_rest();
+    return {};
+  }
   if (section.number("partial_rotary_factor", 1, 0, 1) != 1)
     section.fault("partial_rotary_factor",
                   "heads of which only a part turns are not supported; expected 1");
