@@ -5,8 +5,6 @@
 Clones what is committed, and runs there what `make demo` runs: the set-up, the build (without a compiler cache), the demo.
 What is fetched is fetched anew, but for what pip and npm keep of their own. Needs a quiet machine of some minutes.
 """
-import argparse
-import json
 import os
 import pathlib
 import subprocess
@@ -14,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from harness import ROOT, machine, run
+from harness import ROOT, parser_of, run, write_figures
 
 sys.path.insert(0, str(ROOT / "tools/demo"))
 import report  # noqa: E402
@@ -34,8 +32,7 @@ def timed_stages(clone):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=str(ROOT / "bench/results"))
+    parser = parser_of(__doc__.splitlines()[0])
     parser.add_argument("--keep", help="clones into this folder and leaves it; otherwise the clone is removed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -43,8 +40,7 @@ def main():
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, clone], check=True)
         seconds = timed_stages(clone)
         figures = {"seconds": seconds, "whole": sum(seconds.values()), "table": report.figures(clone / "demo")}
-    document = {"command": "bench/demo.py", "machine": machine(), "figures": figures}
-    (pathlib.Path(args.out) / "demo.json").write_text(json.dumps(document, indent=1) + "\n")
+    write_figures(args.out / "demo.json", "bench/demo.py", figures)
     report.print_rows(figures["table"])
     print(f"from the clone to the table: {figures['whole'] / 60:.1f} minutes")
 

@@ -11,6 +11,7 @@
 
 namespace graft {
 
+// ggml took the numbers over from SentencePiece.
 enum class GgufTokenType : int64_t {
   kNormal = 1,
   kUnknown = 2,
