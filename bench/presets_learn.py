@@ -66,10 +66,10 @@ def summary(runs):
     return out
 
 
-def write(path, runs):
+def write(path, runs, threads):
     order = {preset: i for i, preset in enumerate(PRESETS)}
     runs.sort(key=lambda r: (r["rows"], r["task"], order.get(r["preset"], 99), r["rate"] or 0, r["seed"]))
-    write_figures(path, "bench/presets_learn.py", {"eval_rows": EVAL_ROWS, "summary": summary(runs), "runs": runs})
+    write_figures(path, "bench/presets_learn.py", {"eval_rows": EVAL_ROWS, "summary": summary(runs), "runs": runs}, threads=threads)
 
 
 def main():
@@ -95,7 +95,7 @@ def main():
                 continue
             runs.append(one(args, *case))
             print(f"{case}  {runs[-1]['score']:.4f} (majority {runs[-1]['majority']:.4f})  {runs[-1]['seconds']:.0f} s", flush=True)
-            write(path, runs)
+            write(path, runs, args.threads)
     for row in summary(runs):
         print(f"{row['rows']:5} {row['task']:5} {row['preset']:14} {' '.join(f'{s:.3f}' for s in row['scores'])}  majority {row['majority']:.3f}"
               + ("  FAILED" if row["failed"] else ""))
