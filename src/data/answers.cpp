@@ -1,10 +1,9 @@
 #include "data/answers.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "data/text_words.h"
 
 namespace graft {
@@ -50,7 +49,7 @@ std::optional<double> last_number(std::string_view output) {
     i = end - 1;
   }
   if (!last) return std::nullopt;
-  return parse_number(*last);
+  return finite_number(*last);
 }
 
 std::optional<char> first_letter(std::string_view output, std::string_view letters) {
@@ -59,17 +58,9 @@ std::optional<char> first_letter(std::string_view output, std::string_view lette
   return output[at];
 }
 
-std::optional<double> parse_number(std::string_view text) {
-  double value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || stop != text.data() + text.size() || !std::isfinite(value))
-    return std::nullopt;
-  return value;
-}
-
 std::optional<double> right_number(std::string_view answer) {
   const size_t first = answer.find(',');
-  if (first == std::string_view::npos) return parse_number(answer);
+  if (first == std::string_view::npos) return finite_number(answer);
   const size_t end = std::min(answer.find('.'), answer.size());
   const bool ends_well = end >= first && (end - first) % 4 == 0;  // each group: a comma, 3 digits
   const size_t leading = first - (answer.starts_with('-') ? 1 : 0);
@@ -80,7 +71,7 @@ std::optional<double> right_number(std::string_view answer) {
     if (is_comma != (answer[i] == ',')) return std::nullopt;
     if (!is_comma) digits += answer[i];
   }
-  return parse_number(digits);
+  return finite_number(digits);
 }
 
 std::string cut_output(std::string_view output, const std::vector<std::string>& stop) {

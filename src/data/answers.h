@@ -29,10 +29,7 @@ std::optional<double> last_number(std::string_view output);
 // both).
 std::optional<char> first_letter(std::string_view output, std::string_view letters);
 
-// A whole text as a finite number.
-std::optional<double> parse_number(std::string_view text);
-
-// The same of a right answer, whose thousands commas may group: "1,450,000".
+// A right answer as a number (finite_number), whose thousands commas may group: "1,450,000".
 std::optional<double> right_number(std::string_view answer);
 
 // The output up to the first of `stop`, without white space around it.

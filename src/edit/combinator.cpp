@@ -147,21 +147,24 @@ std::vector<std::string> Combinator::gates() const {
   return out;
 }
 
-int64_t input_width(const Edit& edit, const Site& site) {
-  // The edit is shown no rows of the site's widths.
-  const Tensor x = at::zeros({0, site.input_width}), y = at::zeros({0, site.output_width});
+namespace {
+
+// What the edit reads of no rows, x and y of these widths.
+Tensor shown_input(const Edit& edit, const Site& site, int64_t x_width, int64_t y_width) {
+  const Tensor x = at::zeros({0, x_width}), y = at::zeros({0, y_width});
   const Pack nothing;
-  return edit
-      .input({site, nothing, {}, x, y, y, [](const Tensor& own, const Tensor&) { return own; }})
-      .size(1);
+  return edit.input(
+      {site, nothing, {}, x, y, y, [](const Tensor& own, const Tensor&) { return own; }});
+}
+
+}  // namespace
+
+int64_t input_width(const Edit& edit, const Site& site) {
+  return shown_input(edit, site, site.input_width, site.output_width).size(1);
 }
 
 bool reads_layer_input(const Edit& edit, const Site& site) {
-  const Tensor x = at::zeros({0, 1}), y = at::zeros({0, 2});  // told apart by their widths
-  const Pack nothing;
-  return edit.input(
-                 {site, nothing, {}, x, y, y, [](const Tensor& own, const Tensor&) { return own; }})
-             .size(1) == 1;
+  return shown_input(edit, site, 1, 2).size(1) == 1;  // told apart by their widths
 }
 
 }  // namespace graft

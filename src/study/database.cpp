@@ -64,6 +64,12 @@ std::string Statement::text(int column) const {
   return std::string(bytes, static_cast<size_t>(sqlite3_column_bytes(statement_.get(), column)));
 }
 
+Path fresh_beside(const Path& path, const std::string& ending) {
+  const Path fresh = path.parent_path() / ("." + path.filename().string() + ending);
+  for (const char* file : {"", "-journal"}) std::filesystem::remove(fresh.string() + file);
+  return fresh;
+}
+
 Database::Database(Path path, Mode mode) : path_(std::move(path)) {
   const int flags = SQLITE_OPEN_READWRITE | (mode == Mode::kCreate ? SQLITE_OPEN_CREATE : 0);
   sqlite3* handle = nullptr;

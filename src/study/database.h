@@ -42,6 +42,10 @@ class Statement {
   int bound_ = 0;
 };
 
+// A name beside `path` for a file that is filled before it takes that name: ".study.db" + `ending`.
+// What a killed process left of one goes.
+Path fresh_beside(const Path& path, const std::string& ending);
+
 class Database {
  public:
   enum class Mode { kCreate, kOpen };  // what a killed process left half is undone by either

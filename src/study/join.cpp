@@ -1,6 +1,7 @@
 // What one file of a study has done, put into another: of shards that become one, and of a study
 // that got more members.
 #include "base/error.h"
+#include "study/database.h"
 #include "study/store.h"
 
 namespace graft {
@@ -8,14 +9,6 @@ namespace graft {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A file beside `path` that is filled before it takes the name; what a killed process left of one
-// goes.
-Path part_beside(const Path& path, const char* end) {
-  const Path part = path.parent_path() / ("." + path.filename().string() + end);
-  for (const char* file : {"", "-journal"}) fs::remove(part.string() + file);
-  return part;
-}
 
 // The member's result or failure, if it has one.
 void copy_end(const StudyStore& from, size_t member, const MemberStatus& status, StudyStore& to,
@@ -44,7 +37,7 @@ void take_members(const StudyStore& shard, const Path& path, StudyStore& joined)
 }  // namespace
 
 void extend_study(const Path& path, const StudyPlan& plan) {
-  const Path part = part_beside(path, ".extended");
+  const Path part = fresh_beside(path, ".extended");
   {
     const StudyStore before = StudyStore::read(path);
     const std::vector<MemberStatus> statuses = before.statuses();
@@ -62,7 +55,7 @@ void join_studies(const std::vector<Path>& files, const Path& out) {
   if (fs::exists(out))
     throw InputError("'" + out.string() + "': is there already; give another file");
   const StudyPlan plan = StudyStore::read(files.front()).plan();
-  const Path part = part_beside(out, ".joined");
+  const Path part = fresh_beside(out, ".joined");
   try {
     StudyStore joined = StudyStore::open(part, plan);
     for (const Path& file : files) {

@@ -85,8 +85,7 @@ void write_plan(Database& database, const StudyPlan& plan) {
 // The whole file under another name first: at `path` there is a study or nothing.
 void create(const Path& path, const StudyPlan& plan) {
   if (path.has_parent_path()) make_directories(path.parent_path());
-  const Path fresh = path.parent_path() / ("." + path.filename().string() + ".new");
-  for (const char* end : {"", "-journal"}) fs::remove(fresh.string() + end);  // a killed process's
+  const Path fresh = fresh_beside(path, ".new");
   {
     Database database(fresh, Database::Mode::kCreate);
     write_plan(database, plan);
