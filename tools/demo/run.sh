@@ -39,8 +39,8 @@ train() {
 
 say "2. training on 2,000 mails, the first 64 tokens of each: head only, LoRA, full fine-tuning"
 train head --set epochs=3
-train lora --set epochs=3 --set learning_rate=2e-3
-train full --set epochs=2 --set learning_rate=5e-5
+train lora --set epochs=2 --set learning_rate=2e-3
+train full --set epochs=1 --set learning_rate=5e-5
 
 say "3. a few mails that none of them has seen"
 "$GRAFT" predict --model "$MODEL" --adapter "$OUT/runs/lora/adapter" --data "$OUT/mail/test.jsonl" --out "$OUT/predictions.jsonl" --quiet
