@@ -46,7 +46,7 @@ test-fast: build-all  ## the tests that take no time
 	@ctest --preset release -L fast
 
 .PHONY: test-exhaustive
-test-exhaustive: build-all  ## kills a run at every system call in turn, and more of that kind (a quarter of an hour)
+test-exhaustive: build-all  ## kills a run at some 60 of its writes, and more of that kind (a quarter of an hour)
 	@ctest --preset release -C Exhaustive -L exhaustive
 
 .PHONY: demo

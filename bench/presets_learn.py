@@ -7,12 +7,13 @@ On the first rows of SST-2, CR and TREC; MiniLM; nothing is set but the seed and
 at most 1,000 rows: a choice among evaluations would hide a run that does not stay where it was best. A preset fails where its score is
 within two points of the commonest label's, and LoRA, at the best of a few rates, is ten points above that.
 Each run is written to presets_learn.json as it ends, and one that is there is not run again: the grid may be stopped and gone on with.
-The runs come in the order of seeds, rows, tasks, presets. One run at a time, of --threads threads.
+The runs come in the order of seeds, rows, tasks, presets; --jobs of them side by side, each of --threads threads.
 """
 import itertools
 import pathlib
+import threading
 
-from harness import GRAFT, ROOT, STEPS_ALONE, glue_file, kept_figures, model_folder, parser_of, train, write_figures
+from harness import GRAFT, ROOT, STEPS_ALONE, glue_file, in_parallel, kept_figures, model_folder, parser_of, train, write_figures
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 TUNED = [3e-4, 1e-3, 3e-3, 1e-2]          # rates of the LoRA that the others are held against, first seed
@@ -81,7 +82,8 @@ def main():
     parser.add_argument("--tasks", default="sst2,cr,trec")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--only", default="", help="presets; without it all, and LoRA at several rates")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--summary", action="store_true")
     args = parser.parse_args()
     path = args.out / "presets_learn.json"
@@ -90,12 +92,16 @@ def main():
         if not args.glue or not args.text:
             parser.error("give --glue and --text: the folders with SST-2, and with CR and TREC")
         done = {key_of(run) for run in runs}
-        for case in cases(args):
-            if case in done:
-                continue
-            runs.append(one(args, *case))
-            print(f"{case}  {runs[-1]['score']:.4f} (majority {runs[-1]['majority']:.4f})  {runs[-1]['seconds']:.0f} s", flush=True)
-            write(path, runs, args.threads)
+        writing = threading.Lock()
+
+        def run_and_keep(*case):
+            run = one(args, *case)
+            with writing:
+                runs.append(run)
+                print(f"{case}  {run['score']:.4f} (majority {run['majority']:.4f})  {run['seconds']:.0f} s", flush=True)
+                write(path, runs, args.threads)
+
+        in_parallel(args.jobs, run_and_keep, [case for case in cases(args) if case not in done])
     for row in summary(runs):
         print(f"{row['rows']:5} {row['task']:5} {row['preset']:14} {' '.join(f'{s:.3f}' for s in row['scores'])}  majority {row['majority']:.3f}"
               + ("  FAILED" if row["failed"] else ""))

@@ -62,10 +62,8 @@ def scores():
     for method in dict.fromkeys(row["method"] for row in found["summary"]):
         own = {row["task"]: row for row in found["summary"] if row["method"] == method}
         runs = [run for run in found["runs"] if run["method"] == method]
-        seconds = {task: [run["seconds"] for run in runs if run["task"] == task] for task in tasks}
-        rows.append([method, f"{runs[0]['edit_parameters']:,}", *(f"{100 * own[task]['mean']:.1f} ± {100 * own[task]['deviation']:.1f}" for task in tasks),
-                     " / ".join(f"{sum(seconds[task]) / len(seconds[task]):.0f}" for task in tasks), f"{max(run['peak_bytes'] for run in runs) / 1e6:,.0f} MB"])
-    grid(["method", "parameters", *(f"{task} ({metrics[task]})" for task in tasks), "seconds a run", "peak memory"], rows)
+        rows.append([method, f"{runs[0]['edit_parameters']:,}", *(f"{100 * own[task]['mean']:.1f} ± {100 * own[task]['deviation']:.1f}" for task in tasks)])
+    grid(["method", "parameters", *(f"{task} ({metrics[task]})" for task in tasks)], rows)
     routed = [run for run in found["runs"] if "routings" in run]
     names = list(routed[0]["routings"])
     print("\nAdaMix by routing, means over seeds:")

@@ -89,9 +89,10 @@ struct RunOutcome {
 // alone share forward and backward passes. Runs that change them (full fine-tuning, BitFit) take
 // turns. Each run writes the same files as `train` does, bit for bit.
 // `observers` is empty, or has one entry for each run, which may be null. If an observer wants to
-// stop, its run ends with a checkpoint and the others go on; so they do if a run fails. Throws
-// InputError as `train` does, and if the requests name different models or one folder twice, before
-// anything is written.
+// stop, its run ends with a checkpoint and the others go on; so they do if a run fails, or cannot
+// begin because its folder cannot be made or two of its edits train one tensor. What else `train`
+// refuses throws InputError before anything is written; so do requests that name different models
+// or one folder twice.
 std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
                                        const std::string& share = {},
                                        const std::vector<Observer*>& observers = {});

@@ -158,4 +158,10 @@ void set_path(Node& root, std::string_view dotted_path, std::string_view value) 
   forget_positions(*place);  // a message about it would cite a line of no file
 }
 
+std::optional<std::pair<std::string, std::string>> key_and_value(std::string_view setting) {
+  const size_t equals = setting.find('=');
+  if (equals == std::string_view::npos || equals == 0) return std::nullopt;
+  return std::pair(std::string(setting.substr(0, equals)), std::string(setting.substr(equals + 1)));
+}
+
 }  // namespace graft

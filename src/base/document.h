@@ -68,4 +68,8 @@ std::string to_json(const Node& node, int indent = 2);  // indent < 0: one line
 // a step is not a map.
 void set_path(Node& root, std::string_view dotted_path, std::string_view value);
 
+// {"epochs", "5"} of "epochs=5": the sides of its first '='; nothing where there is none, or no key
+// before it.
+std::optional<std::pair<std::string, std::string>> key_and_value(std::string_view setting);
+
 }  // namespace graft

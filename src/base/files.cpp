@@ -67,10 +67,17 @@ void write_all(int descriptor, std::string_view bytes, const Path& path) {
   }
 }
 
+Path folder_of(const Path& path) { return path.has_parent_path() ? path.parent_path() : Path("."); }
+
 void sync_directory(const Path& path) {
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() < 0 || ::fsync(directory.get()) != 0)
     throw IoError(refused("cannot sync folder", path));
+}
+
+void rename_over(const Path& fresh, const Path& path) {
+  if (::rename(fresh.c_str(), path.c_str()) != 0) throw IoError(refused("cannot replace", path));
+  sync_directory(folder_of(path));
 }
 
 void name_new_file(const Path& fresh, const Path& path) {
@@ -82,7 +89,7 @@ void name_new_file(const Path& fresh, const Path& path) {
   const std::string why = is_made ? "" : refused("cannot make", path);
   ::unlink(fresh.c_str());
   if (!is_made) throw IoError(why);
-  sync_directory(path.has_parent_path() ? path.parent_path() : Path("."));
+  sync_directory(folder_of(path));
 }
 
 void replace_file(const Path& path, const std::function<void(int)>& write) {
@@ -99,6 +106,10 @@ void make_directories(const Path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) throw IoError("cannot create folder " + named(path.string()) + ": " + error.message());
+}
+
+std::string refusal_text(const std::filesystem::filesystem_error& error) {
+  return "cannot look at " + named(error.path1().string()) + ": " + error.code().message();
 }
 
 MappedFile::MappedFile(const Path& path) {

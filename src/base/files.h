@@ -33,12 +33,22 @@ void write_all(int descriptor, std::string_view bytes, const Path& path);
 // Creates `path` and its parents. Throws IoError.
 void make_directories(const Path& path);
 
+// The folder that `path` lies in; "." of a bare name.
+Path folder_of(const Path& path);
+
 // Flushes a directory entry to disk, so that a rename in it survives a power cut.
 void sync_directory(const Path& path);
+
+// Gives the whole file `fresh`, which lies in the same folder, the name `path`, in place of what
+// has it, and syncs. Throws IoError; `fresh` and what is at `path` stay then.
+void rename_over(const Path& fresh, const Path& path);
 
 // Gives the whole file `fresh`, which lies in the same folder, the name `path`, and syncs. Throws
 // IoError where there is a `path` already: nothing is replaced, and `fresh` is gone either way.
 void name_new_file(const Path& fresh, const Path& path);
+
+// "cannot look at 'x': Permission denied", of a question that the file system refused.
+std::string refusal_text(const std::filesystem::filesystem_error& error);
 
 // A read-only mapping of a file. Movable; unmapped when the last owner of `bytes()` users lets go
 // of the object.

@@ -22,20 +22,25 @@ Path progress_path(const Path& path) {
   return beside.replace_extension(".progress");
 }
 
-// "precision was fp32, now bf16"; long values are not for the eye.
-std::string difference(const std::string& name, const Node* before, const Node& now) {
+// "precision was fp32, now bf16"; long values are not for the eye. Null: not there.
+std::string difference(const std::string& name, const Node* before, const Node* now) {
   constexpr size_t kShown = 40;
-  const std::string was = before == nullptr ? "" : before->scalar;
-  if (was.size() > kShown || now.scalar.size() > kShown) return name + " has changed";
+  const std::string was = before == nullptr ? "" : before->scalar,
+                    is = now == nullptr ? "" : now->scalar;
+  if (was.size() > kShown || is.size() > kShown) return name + " has changed";
   return name + " was " + (was.empty() ? "not given" : was) + ", now " +
-         (now.scalar.empty() ? "not given" : now.scalar);
+         (is.empty() ? "not given" : is);
 }
 
+// Some entries stand in a map only where their flag was given, so each side may lack one.
 std::vector<std::string> differences(const Node& before, const Node& now) {
   std::vector<std::string> out;
   for (const auto& [name, value] : now.members) {
     const Node* const old = before.kind == Node::Kind::kMap ? before.find(name) : nullptr;
-    if (old == nullptr || old->scalar != value.scalar) out.push_back(difference(name, old, value));
+    if (old == nullptr || old->scalar != value.scalar) out.push_back(difference(name, old, &value));
+  }
+  for (const auto& [name, value] : before.members) {
+    if (now.find(name) == nullptr) out.push_back(difference(name, &value, nullptr));
   }
   return out;
 }

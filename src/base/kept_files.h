@@ -22,8 +22,8 @@ class KeptFiles {
   enum class Start { kAnew, kGoOn };
 
   // `about`: a map of texts, named as a user knows them ("--precision": "fp32"). kGoOn with nothing
-  // there begins anew, too. Throws InputError naming each entry of `about` that was another, and
-  // what OutputFile throws.
+  // there begins anew, too. Throws InputError naming each entry of `about` that was another, is new
+  // or is gone, and what OutputFile throws.
   KeptFiles(std::vector<Path> paths, const Node& about, Start start);
   ~KeptFiles();  // What was written stays where commit() was called.
   KeptFiles(const KeptFiles&) = delete;

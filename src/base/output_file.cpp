@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
+#include <fstream>
 
 #include "base/descriptors.h"
 #include "base/error.h"
@@ -20,8 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kMostLinks = 40;  // as many as the system follows
-
-Path folder_of(const Path& path) { return path.has_parent_path() ? path.parent_path() : Path("."); }
 
 // One link further; false where `path` is none.
 bool follow_link(Path& path, std::error_code& error) {
@@ -98,6 +98,26 @@ Path target_of(const Path& path) {
     throw IoError(refused("cannot replace", path));
   }
   return target;
+}
+
+// Of a new file: what the umask leaves. It is read from /proc, as umask() tells it only by setting
+// another one, which files that other threads make meanwhile would get.
+mode_t usual_mode() {
+  constexpr mode_t kUsualUmask = 022;
+  constexpr std::string_view kKey = "Umask:";
+  mode_t mask = kUsualUmask;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(kKey))
+      mask = static_cast<mode_t>(std::strtoul(line.c_str() + kKey.size(), nullptr, 8));
+  }
+  return 0666 & ~mask;
+}
+
+// A file in another's place may be read by those who could read that one.
+mode_t mode_for(const Path& target) {
+  struct stat before {};
+  return ::stat(target.c_str(), &before) == 0 ? before.st_mode & 0777 : usual_mode();
 }
 
 }  // namespace
@@ -177,14 +197,13 @@ void OutputFile::sync() {
 
 void OutputFile::finish() {
   if (!is_stream()) {
-    if (::fchmod(descriptor_, 0644) != 0) throw IoError(refused("cannot sync", path_));
+    if (::fchmod(descriptor_, mode_for(target_)) != 0)
+      throw IoError(refused("cannot set the mode of", path_));
     sync();
     // While its lock is held: a process that waits for it must not take the finished file for a
     // part.
-    if (::rename(temp_.c_str(), target_.c_str()) != 0)
-      throw IoError(refused("cannot replace", path_));
+    rename_over(temp_, target_);
     temp_.clear();
-    sync_directory(folder_of(target_));
   }
   ::close(descriptor_);
   descriptor_ = -1;

@@ -1,6 +1,7 @@
 // A file that is written piece by piece.
 //
-// A regular file is replaced at the end, as by write_file_atomically. What is none (a device, a
+// A regular file is replaced at the end, as by write_file_atomically; who may read and write it
+// stays as it was, and is what the umask says of a new one. What is none (a device, a
 // pipe, the standard output) takes every piece at once and is never replaced. A job that may be cut
 // and go on later keeps what it has written under a name that it finds again: see kept_files.h.
 #pragma once

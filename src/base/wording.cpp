@@ -45,6 +45,13 @@ std::optional<double> finite_number(std::string_view text) {
   return is_number ? std::optional(value) : std::nullopt;
 }
 
+std::optional<int64_t> whole_number(std::string_view text) {
+  int64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc{} && stop == end ? std::optional(value) : std::nullopt;
+}
+
 std::string bytes_text(int64_t bytes) {
   char text[32];
   if (bytes >= 1'000'000'000)

@@ -26,6 +26,9 @@ std::string duration_text(double seconds);
 // What a text says as a whole: "8", "-1.5", "3e-2"; nothing of another text or of what is not
 // finite.
 std::optional<double> finite_number(std::string_view text);
+// The same of a whole number: "8", "-12", "007"; nothing of "8.0", "+8" or what int64_t cannot
+// hold.
+std::optional<int64_t> whole_number(std::string_view text);
 
 // "1.24 GB", "340 MB", "12 kB".
 std::string bytes_text(int64_t bytes);

@@ -19,6 +19,17 @@ void accept(CLI::Option& option, const char* standard) {
   });
 }
 
+// However they are spelled, and whether the file is there or not. Where bytes go out at once, two
+// names of one place, such as a terminal, replace nothing.
+bool name_one_file(const std::string& one, const std::string& other) {
+  if (one == other) return true;
+  if (takes_bytes_at_once(one) || takes_bytes_at_once(other)) return false;
+  std::error_code error;
+  const fs::path first = fs::weakly_canonical(fs::absolute(one, error), error),
+                 second = fs::weakly_canonical(fs::absolute(other, error), error);
+  return !error && first == second;
+}
+
 }  // namespace
 
 void accept_standard_input(CLI::Option& option) { accept(option, "/dev/stdin"); }
@@ -79,9 +90,13 @@ void check_writable(const std::string& out) {
 
 void check_apart(const std::pair<const char*, std::string>& one,
                  const std::pair<const char*, std::string>& other) {
-  if (one.second.empty() || one.second != other.second) return;
-  throw InputError(std::string(one.first) + " and " + other.first + " both name '" + one.second +
-                   "'; choose another for one of them");
+  if (one.second.empty() || other.second.empty() || !name_one_file(one.second, other.second))
+    return;
+  const std::string both = one.second == other.second
+                               ? "both name '" + one.second + "'"
+                               : "name one file, '" + one.second + "' and '" + other.second + "'";
+  throw InputError(std::string(one.first) + " and " + other.first + " " + both +
+                   "; choose another for one of them");
 }
 
 }  // namespace graft

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/printable.h"
 #include "base/spelling.h"
 #include "base/version.h"
@@ -111,8 +112,7 @@ int main(int argc, char** argv) {
   } catch (const graft::Error& e) {
     return report(e.what(), e.code());
   } catch (const std::filesystem::filesystem_error& e) {
-    return report("cannot look at " + graft::named(e.path1().string()) + ": " + e.code().message(),
-                  ExitCode::kSystem);
+    return report(graft::refusal_text(e), ExitCode::kSystem);
   } catch (const c10::Error& e) {
     return report(e.what_without_backtrace(), ExitCode::kBug);
   } catch (const std::exception& e) {

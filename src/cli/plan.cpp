@@ -74,7 +74,7 @@ void check_timed_length(const PlanFlags& flags, const ModelConfig& config, const
 }
 
 // The run that the adapter's settings make: its rate and its length.
-struct RunLength {
+struct PlannedLength {
   double learning_rate = 0;
   LengthRule rule;
   std::optional<double> epochs;  // unset: by the rule, and the rows are not known
@@ -89,8 +89,8 @@ RunConfig settings_of(const AdapterPreset& preset) {
   return parse_run_config(least, preset.train, preset.source);
 }
 
-RunLength length_of(const RunConfig& run, bool is_answered_in_words, const PlanFlags& flags) {
-  RunLength out{run.learning_rate, length_rule(is_answered_in_words), run.epochs, 0};
+PlannedLength length_of(const RunConfig& run, bool is_answered_in_words, const PlanFlags& flags) {
+  PlannedLength out{run.learning_rate, length_rule(is_answered_in_words), run.epochs, 0};
   if (flags.rows == 0) return out;
   const int64_t batch = flags.batch_size * run.accumulate, steps = (flags.rows + batch - 1) / batch;
   if (!out.epochs) out.epochs = static_cast<double>(auto_epochs(out.rule, steps));
@@ -100,7 +100,7 @@ RunLength length_of(const RunConfig& run, bool is_answered_in_words, const PlanF
   return out;
 }
 
-void put_length(const RunLength& run, double step_seconds, Node& node) {
+void put_length(const PlannedLength& run, double step_seconds, Node& node) {
   node["learning_rate"] = Node::number(run.learning_rate);
   node["epochs"] = run.epochs ? Node::number(*run.epochs) : Node::text("auto");
   if (run.steps == 0) return;
@@ -109,7 +109,7 @@ void put_length(const RunLength& run, double step_seconds, Node& node) {
     node["run_seconds"] = Node::number(step_seconds * static_cast<double>(run.steps));
 }
 
-void print_length(const RunLength& run, double step_seconds, const PlanFlags& flags) {
+void print_length(const PlannedLength& run, double step_seconds, const PlanFlags& flags) {
   std::FILE* const out = messages_beside({flags.json});
   std::fprintf(out, "settings: learning_rate %s, epochs %s", number_text(run.learning_rate).c_str(),
                run.epochs ? number_text(*run.epochs).c_str() : "auto");
@@ -204,12 +204,15 @@ void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, i
   }
 }
 
-int plan(PlanFlags flags) {
-  set_threads(flags.threads);
-  const Path given = flags.model;
-  const bool is_file = !std::filesystem::is_directory(given);
-  const IgnoredKeys ignored = IgnoredKeys{.named = flags.ignored_keys};
-  const ModelConfig config = read_config(given, ignored);
+// What is planned: the adapter on its model, with the settings of its preset.
+struct Planned {
+  const ModelConfig& config;
+  std::optional<Task> task;
+  RunConfig settings;
+  std::shared_ptr<const Adapter> adapter;
+};
+
+void check_lengths(const PlanFlags& flags, const ModelConfig& config) {
   if (flags.length > config.max_positions) {
     throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) +
                      " tokens, found " + std::to_string(flags.length));
@@ -219,16 +222,16 @@ int plan(PlanFlags flags) {
                      config.model_type +
                      " model is an encoder, whose rows have no tokens to be given; leave it out");
   }
-  const Sites sites(config);
+}
+
+// `sites`: of the model.
+Planned planned(const PlanFlags& flags, const ModelConfig& config, const Sites& sites) {
   AdapterPreset preset = load_preset(flags.adapter, share());
-  const RunConfig settings = settings_of(preset);
-  if (flags.batch_size == 0) flags.batch_size = settings.batch_size;
-  flags.accumulate = settings.accumulate;
+  Planned out{config, {}, settings_of(preset), nullptr};
   // What a decoder is to answer with, the task says: without one it answers in words.
-  std::optional<Task> task;
   if (!flags.task.empty() || !config.has_decoder())
-    task = find_task(flags.task.empty() ? "text:0,1" : flags.task);
-  const EditTarget target{config, sites, task && !task->is_answered_in_words()};
+    out.task = find_task(flags.task.empty() ? "text:0,1" : flags.task);
+  const EditTarget target{config, sites, out.task && !out.task->is_answered_in_words()};
   Node run = Node::map();
   const std::vector<std::string> notes =
       apply_settings(flags.settings, target, preset.source, preset.definition, run);
@@ -238,49 +241,74 @@ int plan(PlanFlags flags) {
                      "--batch-size, --length and --precision" +
                      (notes.empty() ? "" : "\n" + joined(notes)));
   }
-  const auto adapter =
-      std::make_shared<const Adapter>(preset.definition, preset.source, target, task);
-  if (flags.target_length > 0 && adapter->head() != nullptr) {
+  out.adapter = std::make_shared<const Adapter>(preset.definition, preset.source, target, out.task);
+  return out;
+}
+
+// In an encoder-decoder the decoder has rows of its own; a decoder-only model learns to give the
+// last of a row's tokens, or all.
+double mean_target(const PlanFlags& flags, const Planned& planned) {
+  if (flags.target_length > 0 && planned.adapter->head() != nullptr) {
     throw InputError("--target-length: found " + std::to_string(flags.target_length) +
                      ", and the task is answered by a head, whose rows have no tokens to be given; "
                      "leave it out");
   }
-  PlanShape shape;
-  shape.mean_length = static_cast<double>(flags.length);
-  // In an encoder-decoder the decoder has rows of its own; a decoder-only model learns to
-  // give the last of a row's tokens, or all.
-  const bool has_both = config.is_encoder_decoder();
+  const bool has_both = planned.config.is_encoder_decoder();
   if (flags.target_length > flags.length && !has_both) {
     throw InputError(
         "--target-length: the tokens to be given are among those of a row, --length; expected at "
         "most " +
         std::to_string(flags.length) + ", found " + std::to_string(flags.target_length));
   }
-  shape.mean_target = static_cast<double>(flags.target_length > 0 || !has_both ? flags.target_length
-                                                                               : flags.length);
+  return static_cast<double>(flags.target_length > 0 || !has_both ? flags.target_length
+                                                                  : flags.length);
+}
+
+PlanShape shape_of(const PlanFlags& flags, const Planned& planned) {
+  PlanShape shape;
+  shape.mean_length = static_cast<double>(flags.length);
+  shape.mean_target = mean_target(flags, planned);
   shape.batch_rows = flags.batch_size;
   shape.batch_tokens = flags.batch_size * flags.length;
-  shape.passes = passes_of(settings.objective, *adapter);
+  shape.passes = passes_of(planned.settings.objective, *planned.adapter);
   shape.saves_memory = flags.saves_memory;
-  shape.is_mapped = !is_gguf(given);
+  shape.is_mapped = !is_gguf(flags.model);
   shape.precision = flags.precision;
-  const Plan made = make_plan(*adapter, config, shape);
-  const bool has_weights =
-      !is_file && (std::filesystem::exists(given / "model.safetensors") ||
-                   std::filesystem::exists(given / "model.safetensors.index.json"));
-  double step_seconds = 0;
-  if (has_weights && adapter->head() != nullptr && !flags.no_timing) {
-    check_timed_length(flags, config, *adapter);
-    const RunInputs run_inputs =
-        made_up_run(load_model(given, shape.precision, ignored), *task, adapter, settings, flags);
-    step_seconds = static_cast<double>(flags.accumulate) * seconds_per_pass(run_inputs);
-  }
-  const RunLength run_length = length_of(settings, adapter->head() == nullptr, flags);
+  return shape;
+}
+
+// Of a step, measured; 0 where it is not asked for, or there are no weights or no head.
+double measured_seconds(const PlanFlags& flags, const Planned& planned,
+                        const IgnoredKeys& ignored) {
+  const Path given = flags.model;
+  const bool has_weights = std::filesystem::is_directory(given) &&
+                           (std::filesystem::exists(given / "model.safetensors") ||
+                            std::filesystem::exists(given / "model.safetensors.index.json"));
+  if (!has_weights || planned.adapter->head() == nullptr || flags.no_timing) return 0;
+  check_timed_length(flags, planned.config, *planned.adapter);
+  const RunInputs inputs = made_up_run(load_model(given, flags.precision, ignored), *planned.task,
+                                       planned.adapter, planned.settings, flags);
+  return static_cast<double>(flags.accumulate) * seconds_per_pass(inputs);
+}
+
+int plan(PlanFlags flags) {
+  set_threads(flags.threads);
+  const IgnoredKeys ignored = IgnoredKeys{.named = flags.ignored_keys};
+  const ModelConfig config = read_config(flags.model, ignored);
+  check_lengths(flags, config);
+  const Sites sites(config);
+  const Planned run = planned(flags, config, sites);
+  if (flags.batch_size == 0) flags.batch_size = run.settings.batch_size;
+  flags.accumulate = run.settings.accumulate;
+  const PlanShape shape = shape_of(flags, run);
+  const Plan made = make_plan(*run.adapter, config, shape);
+  const double step_seconds = measured_seconds(flags, run, ignored);
+  const PlannedLength length = length_of(run.settings, run.adapter->head() == nullptr, flags);
   Node node = plan_node(made, step_seconds, shape.passes, flags);
-  put_length(run_length, step_seconds, node);
+  put_length(length, step_seconds, node);
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(node));
-  print_plan(made, *adapter, step_seconds, shape.passes, flags);
-  print_length(run_length, step_seconds, flags);
+  print_plan(made, *run.adapter, step_seconds, shape.passes, flags);
+  print_length(length, step_seconds, flags);
   return 0;
 }
 

@@ -165,9 +165,8 @@ std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
     PredictedRow& row = rows.emplace_back(PredictedRow{own_of(example), std::nullopt});
     if (task.kind() == TaskKind::kRegression) {
       row.own["gold"] = example.label ? Node::number(*example.label) : Node::null();
-      const float value = logits[0].item<float>();
-      const std::optional<double>& least = task.at<Regression>().least;
-      row.own["prediction"] = Node::number(least && value < *least ? *least : value);
+      const auto value = static_cast<double>(logits[0].item<float>());
+      row.own["prediction"] = Node::number(task.at<Regression>().answered(value));
     } else {
       const auto label = [&](int64_t index) {
         return Node::text(task.labels()[static_cast<size_t>(index)]);

@@ -9,6 +9,7 @@
 #include "study/exports.h"
 #include "study/report.h"
 #include "study/runs.h"
+#include "study/search_run.h"
 
 namespace graft {
 
@@ -30,10 +31,7 @@ int write_report(const ReportFlags& flags) {
     if (std::filesystem::exists(Path(file) / "run.yaml")) runs.emplace_back(file);
     else {
       stores.push_back(StudyStore::read(store_in(file)));
-      const Path search = Path(file) / "search.json";
-      searches.push_back(std::filesystem::exists(search)
-                             ? parse_json(read_file(search), search.string())
-                             : Node::null());
+      searches.push_back(read_searches(file));
     }
   }
   if (!runs.empty()) stores.push_back(study_of_runs(runs));

@@ -97,10 +97,12 @@ std::vector<std::string> WorkerProcess::read_lines() {
   while (got < 0 && errno == EINTR);
   if (got < 0) refuse_worker("listen to");
   has_ended_ = got == 0;
+  size_t searched = partial_.size();  // up to here there is no end of a line
   partial_.append(buffer, static_cast<size_t>(got));
   std::vector<std::string> lines;
   size_t begin = 0;
-  for (size_t end = 0; (end = partial_.find('\n', begin)) != std::string::npos; begin = end + 1)
+  for (size_t end = 0; (end = partial_.find('\n', searched)) != std::string::npos;
+       begin = searched = end + 1)
     lines.push_back(partial_.substr(begin, end - begin));
   partial_.erase(0, begin);
   return lines;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/error.h"
 
@@ -18,14 +17,6 @@ struct Judged {
 
 void check_any(size_t rows) {
   if (rows == 0) throw InputError("calibration needs at least one row");
-}
-
-std::vector<size_t> sorted_by(Values values) {
-  std::vector<size_t> order(values.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return values[a] < values[b]; });
-  return order;
 }
 
 void add_row(const Judged& row, ReliabilityBin& bin) {
@@ -104,7 +95,7 @@ Calibration calibration_of(Classes truth, Values probabilities, int64_t num_clas
 Selective selective_of(const std::vector<bool>& is_right, Values confidence) {
   check_any(is_right.size());
   ensure(confidence.size() == is_right.size(), "a confidence for each row");
-  std::vector<size_t> order = sorted_by(confidence);
+  std::vector<size_t> order = ascending_order(confidence);
   std::reverse(order.begin(), order.end());
   const size_t count = order.size();
   std::vector<double> rights;  // among the first k rows, expected over the orders of ties
@@ -136,7 +127,7 @@ double auroc(Values negatives, Values positives) {
   check_any(std::min(negatives.size(), positives.size()));
   std::vector<double> all(negatives.begin(), negatives.end());
   all.insert(all.end(), positives.begin(), positives.end());
-  const std::vector<size_t> order = sorted_by(all);
+  const std::vector<size_t> order = ascending_order(all);
   double above = 0;  // pairs that a positive wins
   for (size_t begin = 0, below = 0; begin < order.size();) {
     size_t end = begin, own_negatives = 0;

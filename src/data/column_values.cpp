@@ -51,7 +51,7 @@ std::string Group::name() const {
       std::max_element(spellings.begin(), spellings.end(),
                        [](const Spelling& a, const Spelling& b) { return a.rows < b.rows; });
   const std::string text = trimmed(most->text);
-  return whole_number(text).value_or(text);
+  return without_zero_fraction(text).value_or(text);
 }
 
 bool Group::comes_before(const Group& other) const {
@@ -73,7 +73,7 @@ Column column_of(const Table& table, size_t index) {
       if (out.absent++ == 0) out.first_absent = row_name(row.line, row.entry);
       continue;
     }
-    const std::optional<std::string> whole = whole_number(text);
+    const std::optional<std::string> whole = without_zero_fraction(text);
     const bool is_number = finite_number(cell).has_value();
     const bool has_point = cell.find_first_of(".eE") != std::string::npos;
     out.trees += row.kind(index) == CellKind::kTree ? 1 : 0;

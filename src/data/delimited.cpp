@@ -58,14 +58,15 @@ char shown_separator(std::string_view text, size_t num_columns) {
 class RecordReader {
  public:
   RecordReader(std::string_view text, const Dialect& dialect, const Origin& origin)
-      : text_(text), dialect_(dialect), origin_(origin), line_(origin.first_line) {}
+      : text_(text),
+        dialect_(dialect),
+        origin_(origin),
+        end_of_content_(text.find_last_not_of("\r\n") + 1),  // 0 where there is none
+        line_(origin.first_line) {}
 
   size_t offset() const { return offset_; }
   bool at_end() const { return offset_ >= text_.size(); }
-  bool only_line_ends_follow() const {
-    return is_line_end(offset_) &&
-           text_.find_first_not_of("\r\n", offset_) == std::string_view::npos;
-  }
+  bool only_line_ends_follow() const { return is_line_end(offset_) && offset_ >= end_of_content_; }
 
   Record next() {
     Record record;
@@ -147,6 +148,7 @@ class RecordReader {
   std::string_view text_;
   Dialect dialect_;
   const Origin& origin_;
+  size_t end_of_content_;  // behind it there are only characters of line ends
   size_t offset_ = 0;
   int64_t line_;
 };

@@ -70,9 +70,7 @@ bool has_nan(Values values) {
 
 // Ranks from 1; equal values share the mean of their ranks.
 std::vector<double> ranks(Values values) {
-  std::vector<size_t> order(values.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
+  const std::vector<size_t> order = ascending_order(values);
   std::vector<double> out(values.size());
   for (size_t begin = 0; begin < order.size();) {
     size_t end = begin + 1;
@@ -174,6 +172,14 @@ double spearman(Values truth, Values predicted) {
 double mean(Values values) {
   if (values.empty()) throw InputError("mean: expected at least one value, found none");
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+std::vector<size_t> ascending_order(Values values) {
+  std::vector<size_t> order(values.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return values[a] < values[b]; });
+  return order;
 }
 
 const std::vector<std::string>& metric_names(TaskKind kind) {

@@ -50,6 +50,9 @@ double spearman(Values truth, Values predicted);
 // Arithmetic mean. Throws InputError without values.
 double mean(Values values);
 
+// The places of all values from the least on, equal ones in their order. Requires: none is NaN.
+std::vector<size_t> ascending_order(Values values);
+
 // The metrics that a kind of task can ask for, by the names used in task files and metrics.json.
 const std::vector<std::string>& metric_names(TaskKind kind);
 // The first of them for a new task: accuracy; pearson and spearman; exact_match.

@@ -5,12 +5,12 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/gzip.h"
 #include "base/spelling.h"
 #include "base/wording.h"
 #include "data/cells.h"
 #include "data/column_values.h"
 #include "data/metrics.h"
+#include "data/rows.h"
 
 namespace graft {
 
@@ -168,7 +168,7 @@ std::string labels_yaml(const Column& label) {
     most = std::max(most, group->rows);
     labels += noted("  - " + yaml_text(group->name()), counted(group->rows, "row"));
     for (const Group::Spelling& spelling : group->spellings) {
-      const bool is_decimal = whole_number(spelling.text) == group->name();
+      const bool is_decimal = without_zero_fraction(spelling.text) == group->name();
       has_points = has_points || is_decimal;
       if (is_decimal || spelling.text == group->name()) continue;
       spellings += noted("  " + yaml_text(spelling.text) + ": " + yaml_text(group->name()),
@@ -262,7 +262,9 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
   if ((messages != nullptr && messages->trees > 0) || (prompts && !is_labelled))
     return generation_of(proposer, table, name, format_yaml(format));
   const auto pair = proposer.pair_in(kTextPairs);
-  const Column* text = label == nullptr ? nullptr : pair ? pair->first : proposer.text(*label);
+  const Column* text = label == nullptr               ? nullptr
+                       : pair && pair->first != label ? pair->first
+                                                      : proposer.text(*label);
   if (text == nullptr) proposer.refuse();
   if (const std::optional<Table> rows = without_header(table, *label, *text))
     return proposal_of(*rows, name, format, true);
@@ -270,7 +272,7 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
   std::vector<const Column*> used = {label, text};
   std::string yaml = "name: " + yaml_text(name) + "\n" + kind_yaml(*label);
   yaml += "text: " + yaml_text(text->name) + "\n";
-  if (pair && pair->second != label) {
+  if (pair && text == pair->first && pair->second != label) {
     yaml += "second: " + yaml_text(pair->second->name) + "\n";
     used.push_back(pair->second);
   }
@@ -307,6 +309,15 @@ std::string quotes_note(const Table& table) {
          option_name("data_format") + " csv\n";
 }
 
+// What the rows of a file look like whose name does not tell.
+TableFormat looks_like(std::string_view text) {
+  text = detail::without_mark(text);
+  if (text.starts_with('{')) return TableFormat::kJsonl;
+  if (text.starts_with('[')) return TableFormat::kJson;
+  const bool has_tab = text.substr(0, text.find('\n')).find('\t') != std::string_view::npos;
+  return has_tab ? TableFormat::kTsv : TableFormat::kCsv;
+}
+
 }  // namespace
 
 Proposal propose_task(const Table& table, const std::string& name,
@@ -315,24 +326,12 @@ Proposal propose_task(const Table& table, const std::string& name,
 }
 
 Proposal propose_task(const Path& file, std::optional<TableFormat> given) {
-  std::string text = read_file(file);
-  const bool is_packed = folded(file.extension().string()) == ".gz";
-  if (is_packed || is_gzip(text)) text = gunzip(text, file.string(), kMostUnpacked);
-  const Path name = is_packed ? file.stem() : file.filename();
-  std::optional<TableFormat> format = given;
-  const std::string ending = folded(name.extension().string());
-  const bool tells =
-      ending == ".tsv" || ending == ".csv" || ending == ".jsonl" || ending == ".json";
-  if (!tells && !format) {
-    const std::string first = text.substr(0, text.find('\n'));
-    format = text.starts_with('{')                   ? TableFormat::kJsonl
-             : text.starts_with('[')                 ? TableFormat::kJson
-             : first.find('\t') != std::string::npos ? TableFormat::kTsv
-                                                     : TableFormat::kCsv;
-  }
-  const TableFormat read_as = format ? *format : table_format(file);
+  const std::string text = detail::unpacked(read_file(file), file);
+  const std::optional<TableFormat> by_ending = detail::format_by_ending(file);
+  const std::optional<TableFormat> named = given || by_ending ? given : looks_like(text);
+  const TableFormat read_as = named ? *named : *by_ending;
   const Table table = parse_table(text, read_as, file.string());
-  Proposal out = propose_task(table, name.stem().string(), format);
+  Proposal out = propose_task(table, detail::without_gz(file).stem().string(), named);
   if (read_as == TableFormat::kTsv) out.yaml = quotes_note(table) + out.yaml;
   return out;
 }

@@ -50,6 +50,29 @@ namespace detail {
 
 std::string lower_extension(const Path& path) { return lower_ascii(path.extension().string()); }
 
+Path without_gz(Path path) {
+  return lower_extension(path) == ".gz" ? path.replace_extension() : path;
+}
+
+std::optional<TableFormat> format_by_ending(const Path& path) {
+  const std::string extension = lower_extension(without_gz(path));
+  if (extension == ".tsv") return TableFormat::kTsv;
+  if (extension == ".csv") return TableFormat::kCsv;
+  if (extension == ".jsonl") return TableFormat::kJsonl;
+  if (extension == ".json") return TableFormat::kJson;
+  return std::nullopt;
+}
+
+std::string unpacked(std::string text, const Path& path) {
+  const bool is_packed = is_gzip(text) || lower_extension(path) == ".gz";
+  return is_packed ? gunzip(text, path.string(), kMostUnpacked) : std::move(text);
+}
+
+std::string_view without_mark(std::string_view text) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  return text;
+}
+
 std::string place(const Origin& origin, std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   const auto line = std::count(before.begin(), before.end(), '\n') + origin.first_line;
@@ -112,12 +135,8 @@ std::string Table::at(size_t row) const {
 }
 
 TableFormat table_format(const Path& path) {
-  std::string extension = detail::lower_extension(path);
-  if (extension == ".gz") extension = detail::lower_extension(path.stem());
-  if (extension == ".tsv") return TableFormat::kTsv;
-  if (extension == ".csv") return TableFormat::kCsv;
-  if (extension == ".jsonl") return TableFormat::kJsonl;
-  if (extension == ".json") return TableFormat::kJson;
+  if (const std::optional<TableFormat> format = detail::format_by_ending(path)) return *format;
+  const std::string extension = detail::lower_extension(detail::without_gz(path));
   const bool is_workbook = extension == ".xlsx" || extension == ".xls" || extension == ".ods";
   const bool is_packed =
       extension == ".zst" || extension == ".xz" || extension == ".bz2" || extension == ".zip";
@@ -139,15 +158,13 @@ TableFormat format_of(const Path& path, const TableOptions& options) {
 Table read_table(const Path& path, const TableOptions& options) {
   std::string text = read_file(path);  // before its format: that nothing is there is told first
   const TableFormat format = format_of(path, options);
-  if (is_gzip(text) || detail::lower_extension(path) == ".gz")
-    text = gunzip(text, path.string(), kMostUnpacked);
-  return parse_table(text, format, path.string(), options);
+  return parse_table(detail::unpacked(std::move(text), path), format, path.string(), options);
 }
 
 Table parse_table(std::string_view text, TableFormat format, const std::string& source,
                   const TableOptions& options) {
   if (options.first_line == 1) check_first_bytes(text, source);
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  text = detail::without_mark(text);
   const detail::Origin origin{source, options.first_line};
   if (!options.keeps_faulty_rows || !detail::has_lines(format))
     detail::check_text(text, 0, text.size(), origin);

@@ -61,14 +61,15 @@ bool RowStream::read_more() {
 
 // Behind the last row that is whole and not blank: of a blank line only what follows tells whether
 // it is one between rows. 0 where there is none; a header is no row. Goes on from the last call, so
-// that a long row costs O(bytes).
+// that a long row costs O(bytes), as do many blank lines.
 size_t RowStream::end_of_whole_rows() {
   Search& s = search_;
   for (; s.at < text_.size(); ++s.at) {
     if (format_ == TableFormat::kCsv && text_[s.at] == '"')
       s.is_quoted = !s.is_quoted;  // a doubled quote does it twice
     if (text_[s.at] != '\n' || s.is_quoted) continue;
-    const bool is_blank = text_.find_first_not_of("\r\n", s.line) >= s.at;
+    const std::string_view line(text_.data() + s.line, s.at - s.line);
+    const bool is_blank = line.find_first_not_of("\r\n") == std::string_view::npos;
     s.line = s.at + 1;
     if (is_blank) continue;
     ++s.rows;

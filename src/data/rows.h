@@ -2,6 +2,7 @@
 // Internal to src/data.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,17 @@ struct Origin {
 
 // ".gz" of "x.GZ".
 std::string lower_extension(const Path& path);
+// "x.csv" of "x.csv.gz", and of "x.csv".
+Path without_gz(Path path);
+// What the ending of a file's name stands for, where it stands for a format.
+std::optional<TableFormat> format_by_ending(const Path& path);
+
+// What is inside of a file that gzip wrote or that is called so, else the same text. Throws
+// InputError opening with the path.
+std::string unpacked(std::string text, const Path& path);
+
+// Without a byte order mark.
+std::string_view without_mark(std::string_view text);
 
 // TSV, CSV and JSONL: a row is a line, or some lines.
 bool has_lines(TableFormat format);

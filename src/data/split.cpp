@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <string>
 
 #include "base/document.h"
@@ -52,14 +51,6 @@ Split choose_and_test(int64_t count, uint64_t seed, const std::string& about) {
   check_divisible(count, about);
   return divide(permutation(count, key_of(seed, "choose and test")),
                 static_cast<std::ptrdiff_t>(count > kMany ? kChoosing : count / 2));
-}
-
-std::vector<int64_t> head_rows(int64_t count, int64_t limit) {
-  if (limit < 1)
-    throw InputError("limit: expected at least one row, found " + std::to_string(limit));
-  std::vector<int64_t> rows(static_cast<size_t>(std::min(count, limit)));
-  std::iota(rows.begin(), rows.end(), int64_t{0});
-  return rows;
 }
 
 std::vector<int64_t> random_order(int64_t count, uint64_t seed) {

@@ -1,5 +1,5 @@
-// Choosing rows: a held-out fraction, the head of a file, few of every label. Pure functions of
-// counts and a seed. `about` opens messages: "data.held_out: 'rows.tsv': ".
+// Choosing rows: a held-out fraction, a random order, few of every label. Pure functions of counts
+// and a seed. `about` opens messages: "data.held_out: 'rows.tsv': ".
 #pragma once
 
 #include <cstddef>
@@ -23,9 +23,6 @@ Split hold_out(int64_t count, double fraction, uint64_t seed, const std::string&
 // there are more than 5,000, else half of them, the smaller half of an odd number; the rest is the
 // test (kept). Throws InputError unless count >= 2.
 Split choose_and_test(int64_t count, uint64_t seed, const std::string& about = "");
-
-// 0..min(limit, count)-1. Throws InputError unless limit >= 1.
-std::vector<int64_t> head_rows(int64_t count, int64_t limit);
 
 // All rows 0..count-1 in an order drawn by `seed`.
 std::vector<int64_t> random_order(int64_t count, uint64_t seed);

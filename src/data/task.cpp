@@ -246,7 +246,7 @@ const Cloze* Task::cloze() const {
   return own != nullptr && own->cloze ? &*own->cloze : nullptr;
 }
 
-std::optional<std::string> whole_number(std::string_view written) {
+std::optional<std::string> without_zero_fraction(std::string_view written) {
   const auto is_run = [](std::string_view digits, const char* of) {
     return !digits.empty() && digits.find_first_not_of(of) == std::string_view::npos;
   };
@@ -263,7 +263,7 @@ std::optional<int64_t> Classification::find_label(std::string_view written) cons
     label = spelling->second;
   const auto found = std::find(labels.begin(), labels.end(), label);
   if (found != labels.end()) return found - labels.begin();
-  const std::optional<std::string> whole = whole_number(written);
+  const std::optional<std::string> whole = without_zero_fraction(written);
   return whole ? find_label(*whole) : std::nullopt;
 }
 

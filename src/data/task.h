@@ -6,6 +6,7 @@
 // examples; it knows nothing of tokens.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -41,7 +42,7 @@ struct Labelled {
 
 // "1" of "1.0" and "-2" of "-2.00", as pandas writes whole numbers of a column that has empty
 // cells; nothing of another text.
-std::optional<std::string> whole_number(std::string_view written);
+std::optional<std::string> without_zero_fraction(std::string_view written);
 
 struct Classification : Labelled {
   std::vector<std::string> labels;  // the names, in index order; at least two
@@ -59,6 +60,9 @@ struct Classification : Labelled {
 
 struct Regression : Labelled {
   std::optional<double> least;  // what is below is answered as this
+
+  // What a model's value is answered as.
+  double answered(double value) const { return least ? std::max(value, *least) : value; }
 
   friend bool operator==(const Regression&, const Regression&) = default;
 };

@@ -1,13 +1,13 @@
 // Rows of a table as examples with a prompt: generation, choice, cloze.
 #include <algorithm>
 #include <bit>
-#include <charconv>
 #include <iterator>
 #include <memory>
 #include <unordered_map>
 
 #include "base/document.h"
 #include "base/error.h"
+#include "base/wording.h"
 #include "data/answers.h"
 #include "data/bound_template.h"
 #include "data/cells.h"
@@ -232,11 +232,8 @@ class ChoiceRows {
       throw InputError(at + "expected an option or its index, found " + kind_shown(kind));
     const TargetForm form = task_.at<Choice>().target_form;
     if (form == TargetForm::kIndex || (form == TargetForm::kByCell && kind == CellKind::kNumber)) {
-      int64_t index = -1;
-      const auto [stop, error] = std::from_chars(cell.data(), cell.data() + cell.size(), index);
-      if (error == std::errc{} && stop == cell.data() + cell.size() && index >= 0 &&
-          index < static_cast<int64_t>(options.size()))
-        return index;
+      const std::optional<int64_t> index = whole_number(cell);
+      if (index && *index >= 0 && *index < std::ssize(options)) return *index;
       throw InputError(at + "expected an option's index in 0.." +
                        std::to_string(options.size() - 1) + ", found " + quote(cell));
     }

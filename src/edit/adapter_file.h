@@ -44,7 +44,9 @@ struct AdapterHeader {
 };
 
 // Writes into the folder `dir`, which is made if it is missing. adapter.json is written last, so
-// that a half-written folder is no adapter.
+// that a new folder is no adapter before it is whole. Where it replaces one of the same definition
+// (a run's new best), an end between the two files leaves the new tensors, whole, beside the old
+// provenance; of another definition, beside one that may not be theirs.
 void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& tensors,
                   const Model& model, const Provenance& provenance);
 

@@ -80,9 +80,9 @@ struct BottleneckOptions {
              "what A reads: y, the norm of y + residual, or the residual");
     if (!v.writes() || width)
       v.optional_integer("width", width, {1, 1 << 20},
-                         {"units M, instead of reduction", "by reduction"});
+                         {"units R, instead of reduction", "by reduction"});
     if (!v.writes() || !width)
-      v.number("reduction", reduction, {1e-3, 1e6}, "units M: the site's width divided by this");
+      v.number("reduction", reduction, {1e-3, 1e6}, "units R: the site's width divided by this");
     v.choice("activation", activation, kBottleneckActivations, "f between the two layers");
     v.option("scaling",
              {.values = limits_text(kFactors) + ", learned, channel",

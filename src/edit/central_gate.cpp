@@ -45,7 +45,8 @@ class CentralGate final : public Combinator {
         keeps_scale_(options_.multiplier == Multiplier::kGateTimesScale) {
     if (children().size() < 2)
       options.fault("", "a central gate shares weights among two edits or more");
-    for (const auto& child : children()) check_sites(options, *child);
+    std::set<int64_t> seen;  // sites, by index
+    for (const auto& child : children()) check_sites(options, *child, seen);
     const std::vector<Site> sites = children_sites();
     pooling_ =
         GatePooling(options, options_.pooling, target, sites, GatePooling::Kind::kPromptMean);
@@ -107,7 +108,7 @@ class CentralGate final : public Combinator {
   }
 
  private:
-  void check_sites(Options& options, const Edit& child) {
+  static void check_sites(Options& options, const Edit& child, std::set<int64_t>& seen) {
     for (const Site& site : child.spec().sites) {
       if (!reads_attention_input(site) ||
           (site.kind != SiteKind::kAttention && child.method() != kLora.name)) {
@@ -115,7 +116,7 @@ class CentralGate final : public Combinator {
                       "a central gate goes around lora at attn.q, attn.k and attn.v, and prefix, "
                       "which read a layer's input; " +
                           child.method() + " at " + site.name + " does not");
-      } else if (!seen_.insert(site.index).second) {
+      } else if (!seen.insert(site.index).second) {
         options.fault("", "two edits of a central gate act at " + site.name + ": put both in one");
       }
     }
@@ -148,7 +149,6 @@ class CentralGate final : public Combinator {
   CentralGateOptions options_;
   GatePooling pooling_;
   bool keeps_scale_;
-  std::set<int64_t> seen_;  // sites, by index
   BySite<GateParams> gates_;
 };
 

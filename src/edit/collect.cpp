@@ -5,11 +5,11 @@
 // or an embedding of the text (`graft collect`).
 #include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "base/error.h"
 #include "edit/registry.h"
+#include "edit/sequences.h"
 #include "edit/token_choice.h"
 
 namespace graft {
@@ -63,13 +63,7 @@ class Collect final : public Edit {
   Tensor mean_states(const SiteView& view, const Tensor& y) const {
     const EditedRows found = options_.tokens.rows(view);
     const Tensor rows = at::cat({found.prefix, found.suffix});
-    std::vector<int64_t> sequence_of(static_cast<size_t>(view.lane.num_rows), 0);
-    for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
-      const RowRange& own = view.pack.sequences[static_cast<size_t>(view.lane.first_sequence + n)];
-      for (int64_t row = own.begin; row < own.end; ++row)
-        sequence_of[static_cast<size_t>(row - view.lane.first_row)] = n;
-    }
-    const Tensor of_row = at::tensor(sequence_of, at::kLong).index_select(0, rows);
+    const Tensor of_row = sequence_index(view, RowsCounted::kAll).index_select(0, rows);
     const Tensor states = y.index_select(0, rows).to(at::kFloat);
     const int64_t texts = view.lane.num_sequences;
     const Tensor sums = at::zeros({texts, y.size(1)}, at::kFloat).index_add(0, of_row, states);

@@ -81,18 +81,11 @@ Node Combinator::describe() const {
 }
 
 TensorList Combinator::derive_own(const Params& stored, const Weights& weights) const {
-  TensorList out;
-  for (size_t i = 0; i < num_own(); ++i) {
-    const bool is_wide = spec_.params[i].is_wide;
-    out.append(stored[param_at(i)].to(is_wide ? weights.wide_dtype() : weights.dtype()));
-  }
-  return out;
+  return derive_first(num_own(), stored, weights);
 }
 
 TensorList Combinator::init_own(const Weights& weights, RandomKey key) const {
-  TensorList out;
-  for (size_t i = 0; i < num_own(); ++i) out.append(spec_.params[i].initial_value(weights, key));
-  return out;
+  return init_first(num_own(), weights, key);
 }
 
 TensorList Combinator::init(const Weights& weights, RandomKey key) const {
@@ -113,15 +106,12 @@ std::optional<Flattened> Combinator::flattened(const Params& stored) const {
   Flattened out{describe(), {}};
   Node& of = out.definition["of"];
   bool is_flat = true;
-  const auto keep = [&](const Params& own, size_t count) {
-    for (size_t i = 0; i < count; ++i) out.tensors.append(own[param_at(i)]);
-  };
-  keep(stored, num_own());
+  out.tensors.append(first_of(stored, num_own()));
   for (size_t k = 0; k < children_.size(); ++k) {
     const Edit& child = *children_[k];
     std::optional<Flattened> inner = child.flattened(stored_of(k, stored));
     if (!inner) {
-      keep(stored_of(k, stored), child.spec().params.size());
+      out.tensors.append(first_of(stored_of(k, stored), child.spec().params.size()));
       continue;
     }
     is_flat = false;
@@ -132,8 +122,7 @@ std::optional<Flattened> Combinator::flattened(const Params& stored) const {
 }
 
 TensorList Combinator::averaged(const Params& stored) const {
-  TensorList out;
-  for (size_t i = 0; i < num_own(); ++i) out.append(stored[param_at(i)]);
+  TensorList out = first_of(stored, num_own());
   for (size_t k = 0; k < children_.size(); ++k)
     out.append(children_[k]->averaged(stored_of(k, stored)));
   return out;

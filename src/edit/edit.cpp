@@ -35,18 +35,34 @@ ParamId Edit::declare_derived() {
   return {static_cast<int32_t>(spec_.params.size() + num_made_++)};
 }
 
-TensorList Edit::init(const Weights& weights, RandomKey key) const {
+TensorList Edit::init_first(size_t count, const Weights& weights, RandomKey key) const {
   TensorList out;
-  for (const ParamSpec& param : spec_.params) out.append(param.initial_value(weights, key));
+  for (size_t i = 0; i < count; ++i) out.append(spec_.params[i].initial_value(weights, key));
   return out;
 }
 
-TensorList Edit::derive(const Params& stored, const Weights& weights, Experts) const {
-  TensorList out(num_derived());
-  for (size_t i = 0; i < spec_.params.size(); ++i) {
+TensorList Edit::derive_first(size_t count, const Params& stored, const Weights& weights) const {
+  TensorList out;
+  for (size_t i = 0; i < count; ++i) {
     const bool is_wide = spec_.params[i].is_wide;
-    out[param_at(i)] = stored[param_at(i)].to(is_wide ? weights.wide_dtype() : weights.dtype());
+    out.append(stored[param_at(i)].to(is_wide ? weights.wide_dtype() : weights.dtype()));
   }
+  return out;
+}
+
+TensorList Edit::first_of(const Params& stored, size_t count) {
+  TensorList out;
+  for (size_t i = 0; i < count; ++i) out.append(stored[param_at(i)]);
+  return out;
+}
+
+TensorList Edit::init(const Weights& weights, RandomKey key) const {
+  return init_first(spec_.params.size(), weights, key);
+}
+
+TensorList Edit::derive(const Params& stored, const Weights& weights, Experts) const {
+  TensorList out = derive_first(spec_.params.size(), stored, weights);
+  out.append(TensorList(num_made_));
   return out;
 }
 
@@ -88,9 +104,7 @@ TrunkTensors Edit::rewrite_readers(const Params&, const Weights&) const { return
 std::optional<Flattened> Edit::flattened(const Params&) const { return std::nullopt; }
 
 TensorList Edit::averaged(const Params& stored) const {
-  TensorList out;
-  for (size_t i = 0; i < spec_.params.size(); ++i) out.append(stored[param_at(i)]);
-  return out;
+  return first_of(stored, spec_.params.size());
 }
 
 Tensor apply_change(const Tensor& y, const Change& change) {

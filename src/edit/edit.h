@@ -260,6 +260,11 @@ class Edit {
   // declared.
   ParamId declare_derived();
 
+  // What `init`, `derive` and `averaged` do by default, for the first `count` params of `spec`.
+  TensorList init_first(size_t count, const Weights& weights, RandomKey key) const;
+  TensorList derive_first(size_t count, const Params& stored, const Weights& weights) const;
+  static TensorList first_of(const Params& stored, size_t count);
+
   EditSpec spec_;
 
  private:

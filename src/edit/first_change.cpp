@@ -7,7 +7,7 @@ namespace graft {
 namespace {
 
 // Of a tensor of the trunk: the first point behind which it is read.
-TrunkPoint first_reader(const Place& place, const ModelConfig& config) {
+TrunkPoint first_use(const Place& place, const ModelConfig& config) {
   const StackId first = config.has_encoder() ? StackId::kEncoder : StackId::kDecoder;
   const TrunkPoint end{config.last_stack(), config.last().layers};
   if (place.layer >= 0) return {place.stack, place.layer};
@@ -22,10 +22,10 @@ TrunkPoint first_change(const Adapter& adapter, const ModelConfig& config) {
   TrunkPoint first{config.last_stack(), config.last().layers};
   for (const Adapter::Part& part : adapter.parts()) {
     const EditSpec& spec = part.spec();
-    for (const Site& site : spec.sites) first = std::min(first, first_reader(site, config));
+    for (const Site& site : spec.sites) first = std::min(first, first_use(site, config));
     if (spec.traits.acts != Acts::kReplacesWeights) continue;
     for (const ParamSpec& param : spec.params)
-      first = std::min(first, first_reader(param.replaces.value().place, config));
+      first = std::min(first, first_use(param.replaces.value().place, config));
   }
   return first;
 }

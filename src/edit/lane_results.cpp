@@ -14,17 +14,17 @@ namespace {
 
 // What leaves the pooler for the rows that one lane's head reads; undefined where the model has
 // none.
-SiteResult leaving_pooler(const Model& model, const Pack& firsts,
-                          const std::vector<LaneAdapter>& lanes, size_t lane, const Tensor& rows) {
+SiteResult leaving_pooler(const Model& model, const Pack& firsts, const LaneHooks& hooks,
+                          size_t lane, const Tensor& rows) {
   const Site& site = model.sites.pooler();
-  const Weights& weights = lanes[lane].bound->weights();
-  const Head* head = lanes[lane].bound->adapter().head();
+  const BoundAdapter& bound = *hooks.lanes()[lane].bound;
+  const Weights& weights = bound.weights();
+  const Head* head = bound.adapter().head();
   const bool has_its_own =
       head != nullptr &&
       head->trains_pooler();  // which `weights` holds in the place of the model's
   if (site.index < 0 || !(has_its_own || weights.has(weight_of(kPoolerPlace)))) return {};
   const Tensor y = weights.linear(kPoolerPlace, rows);
-  const LaneHooks hooks(model, lanes);
   return hooks.wants(site)
              ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}})
              : SiteResult{y};
@@ -32,10 +32,11 @@ SiteResult leaving_pooler(const Model& model, const Pack& firsts,
 
 // Logits and what a head reads last, of the rows [N, C] that a lane's head reads, which are those
 // of the lane in `read`.
-LaneResult head_result(const Model& model, const Pack& read, const std::vector<LaneAdapter>& lanes,
-                       size_t lane, const Tensor& states) {
+LaneResult head_result(const Model& model, const Pack& read, const LaneHooks& hooks, size_t lane,
+                       const Tensor& states) {
   LaneResult out;
-  const BoundAdapter& bound = *lanes[lane].bound;
+  const LaneAdapter& adapter = hooks.lanes()[lane];
+  const BoundAdapter& bound = *adapter.bound;
   const LaneRows& range = read.lanes[lane];
   const Head* head = bound.adapter().head();
   if (range.words != nullptr && head != nullptr) {
@@ -44,7 +45,7 @@ LaneResult head_result(const Model& model, const Pack& read, const std::vector<L
   }
   const bool reads_pooler = head == nullptr || head->reads_pooler();
   SiteResult pooler;
-  if (reads_pooler) pooler = leaving_pooler(model, read, lanes, lane, states);
+  if (reads_pooler) pooler = leaving_pooler(model, read, hooks, lane, states);
   out.side = std::move(pooler.side);
   const Tensor rows = reads_pooler ? pooler.y
                       : head->reads_mask_states()
@@ -56,7 +57,7 @@ LaneResult head_result(const Model& model, const Pack& read, const std::vector<L
     return out;
   }
   const std::shared_ptr<const RowIds> ids = slice_rows(*read.rows, range.first_row, range.num_rows);
-  Context context = lanes[lane].context;
+  Context context = adapter.context;
   context.key = range.key.with(Adapter::kHeadPath);
   out.logits = head->logits(Params(bound.derived().head), rows, ids, context, &out.pooled);
   return out;
@@ -77,8 +78,9 @@ std::vector<LaneResult> compute_logits(const Model& model, const Pack& pack,
                     read);  // [N, C] each
   std::vector<LaneResult> out;
   std::vector<SideOutputs> side = split_by_lane(std::move(trunk.side), lanes.size());
+  const LaneHooks hooks(model, lanes);
   for (size_t i = 0; i < lanes.size(); ++i) {
-    LaneResult own = head_result(model, read, lanes, i, states[i]);
+    LaneResult own = head_result(model, read, hooks, i, states[i]);
     side[i].append(std::move(own.side));
     own.side = std::move(side[i]);
     out.push_back(std::move(own));

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/alias.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
 
@@ -35,12 +36,22 @@ SideOutputs of_lane(size_t lane, std::string_view path, SideOutputs side) {
   return side;
 }
 
-// |y' - y| / |y| over the tokens of each sequence, as a record "<site>.change" [N].
+bool holds_tokens(const SiteView& view) {
+  const auto first = view.pack.token.begin() + view.lane.first_row;
+  return std::any_of(first, first + view.lane.num_rows, [](int64_t token) { return token >= 0; });
+}
+
+// |y' - y| / |y| over the tokens of each sequence that are there, as a record "<site>.change" [N];
+// where only a prompt's row is, over that. What stays as it is has 0, be it nothing.
 SideOutput change_record(const SiteView& view, const Tensor& before) {
+  const RowsCounted counted = holds_tokens(view) ? RowsCounted::kTokens : RowsCounted::kAll;
   const auto square = [&](const Tensor& rows) {
-    return mean_by_sequence(view, rows.detach().to(at::kFloat).square().sum(1, true)).squeeze(1);
+    return mean_by_sequence(view, rows.detach().to(at::kFloat).square().sum(1, true), counted)
+        .squeeze(1);
   };
-  return {view.site.name + ".change", (square(view.y - before) / square(before)).sqrt()};
+  const Tensor changed = square(view.y - before);
+  return {view.site.name + ".change",
+          at::where(changed == 0, changed, changed / square(before)).sqrt()};
 }
 
 }  // namespace

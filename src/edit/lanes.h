@@ -27,9 +27,12 @@ class LaneHooks final : public Hooks {
   // the first pass, edits that act on the prompt alone do nothing.
   LaneHooks(const Model& model, std::vector<LaneAdapter> lanes, Cache* cache = nullptr);
 
+  const std::vector<LaneAdapter>& lanes() const { return lanes_; }
   bool wants(const Site& site) const override;
   bool wants_in_lane(const Site& site, size_t lane) const override;
   bool needs_all_rows(size_t lane) const override { return needs_all_rows_[lane]; }
+  // What edits record is of the rows that the view holds: in the last block, where no edit needs
+  // more, those whose output is read.
   SiteResult apply(const SiteView& view) const override;
   PrefixResult prefix(const SiteView& view) const override;
   // The same for one lane; `view` holds its rows alone.

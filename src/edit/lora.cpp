@@ -36,15 +36,6 @@ constexpr Name<LoraInit> kLoraInits[] = {{LoraInit::kKaiming, "kaiming"},
 enum class MaskOf { kSite, kInput };
 constexpr Name<MaskOf> kMasksOf[] = {{MaskOf::kSite, "site"}, {MaskOf::kInput, "input"}};
 
-// Queries, keys and values read the same rows, and so do what enters both halves of a gated
-// feed-forward and both parts of what attention reads of an encoder.
-Place first_reader(Place at) {
-  if (at.part == Part::kAttnK || at.part == Part::kAttnV) at.part = Part::kAttnQ;
-  if (at.part == Part::kCrossV) at.part = Part::kCrossK;
-  if (at.part == Part::kFfnGate) at.part = Part::kFfnUp;
-  return at;
-}
-
 struct LoraOptions {
   bool is_dora = false;  // what they are options of
   SiteChoice where{{"attn.q", "attn.v"}};
@@ -156,9 +147,10 @@ class Lora : public Edit {
  private:
   Tensor branch_dropout(const SiteView& view, const Tensor& x, const Context& context) const {
     if (!context.is_training || options_.dropout == 0.0) return x;
-    const RandomKey key = options_.mask == MaskOf::kSite
-                              ? context.key
-                              : context.site_free_key.with(to_name(first_reader(view.site)));
+    Place reader = view.site;
+    reader.part = first_reader(reader.part);
+    const RandomKey key =
+        options_.mask == MaskOf::kSite ? context.key : context.site_free_key.with(to_name(reader));
     return dropout(x, rows_of_lane(view, options_.dropout, key.with("lora dropout")));
   }
 

@@ -3,6 +3,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "base/error.h"
@@ -58,23 +59,32 @@ EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clam
           std::min(clamp == Clamp::kCode ? half : tokens - half, positions.last)};
 }
 
+namespace {
+
+// Tokens [begin, end).
+struct Tokens {
+  int64_t begin = 0, end = 0;
+};
+
+// What a claim takes of a prompt of so many tokens, by side.
+std::array<Tokens, 2> claimed(const TokenClaim& claim, int64_t tokens) {
+  const int64_t counted = tokens - (claim.skips_last ? 1 : 0);
+  const EditedTokens own = edited_tokens(claim.positions, counted, claim.clamp);
+  return {Tokens{0, own.prefix}, Tokens{counted - own.suffix, counted}};
+}
+
+}  // namespace
+
 bool share_a_token(const TokenClaim& a, const TokenClaim& b) {
   if (a.site != b.site) return false;
   if (a.positions.is_all || b.positions.is_all) return true;
   // Longer prompts keep the two sides apart.
   const int64_t longest = 2 * (a.positions.most() + b.positions.most()) + 2;
-  const auto edited = [](const TokenClaim& claim, int64_t tokens) {
-    const int64_t counted = tokens - (claim.skips_last ? 1 : 0);
-    const EditedTokens own = edited_tokens(claim.positions, counted, claim.clamp);
-    std::vector<bool> is_edited(static_cast<size_t>(tokens), false);
-    std::fill_n(is_edited.begin(), own.prefix, true);
-    std::fill_n(is_edited.begin() + counted - own.suffix, own.suffix, true);
-    return is_edited;
-  };
   for (int64_t tokens = 1; tokens <= longest; ++tokens) {
-    const std::vector<bool> one = edited(a, tokens), other = edited(b, tokens);
-    for (size_t t = 0; t < one.size(); ++t) {
-      if (one[t] && other[t]) return true;
+    for (const Tokens& one : claimed(a, tokens)) {
+      for (const Tokens& other : claimed(b, tokens)) {
+        if (std::max(one.begin, other.begin) < std::min(one.end, other.end)) return true;
+      }
     }
   }
   return false;

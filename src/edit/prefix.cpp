@@ -15,7 +15,6 @@
 // counts_positions: true   the tokens' positions begin at P, as where a prefix is a cache of keys
 //                          and values (PEFT)
 #include <ATen/ops/tanh.h>
-#include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <tuple>

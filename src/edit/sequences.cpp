@@ -23,8 +23,8 @@ bool is_counted(const SiteView& view, size_t sequence, int64_t row, RowsCounted 
   return counted == RowsCounted::kAll || token >= 0;
 }
 
-// [T]: the sequence of each row of the view, counted from the lane's first; N for rows that do not
-// count.
+}  // namespace
+
 Tensor sequence_index(const SiteView& view, RowsCounted counted, std::vector<double>* counts) {
   const int64_t count = view.lane.num_sequences;
   std::vector<int64_t> index(static_cast<size_t>(view.lane.num_rows), count);
@@ -41,8 +41,6 @@ Tensor sequence_index(const SiteView& view, RowsCounted counted, std::vector<dou
   }
   return at::tensor(index, at::kLong);
 }
-
-}  // namespace
 
 std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCounted counted) {
   RowGroups out;
@@ -70,7 +68,7 @@ Tensor mean_by_sequence(const SiteView& view, const Tensor& values, RowsCounted 
 }
 
 Tensor spread_to_rows(const SiteView& view, const Tensor& by_sequence) {
-  const Tensor index = sequence_index(view, RowsCounted::kAll, nullptr);
+  const Tensor index = sequence_index(view, RowsCounted::kAll);
   return at::cat({by_sequence, at::zeros({1, by_sequence.size(1)}, by_sequence.options())})
       .index_select(0, index);  // [T, K]
 }

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <vector>
 
 #include "model/cache.h"
 #include "model/hooks.h"
@@ -13,13 +14,22 @@
 namespace graft {
 
 // Which rows of a sequence count: its tokens; all rows, also those of a prompt and of padding; or
-// the tokens of its prompt, at least the first. Fillers never count.
+// the tokens of its prompt, at least the first. Fillers never count. A view of the last block may
+// hold only the rows whose output is read (of a classifier one a text, which may be a prompt's
+// row); others are not there to be counted.
 enum class RowsCounted { kTokens, kAll, kPromptTokens };
 
 // The rows of each sequence of the view's lane, and which of them count.
 std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCounted counted);
 
-// values: [T, K] of the view's rows -> [N, K], the mean over each sequence's rows. Differentiable.
+// [T] int64: the sequence of each row of the view, counted from the lane's first; N for rows that
+// do not count. `counts`, if not null, gets the rows of each sequence that do, and 1 where none
+// does.
+at::Tensor sequence_index(const SiteView& view, RowsCounted counted,
+                          std::vector<double>* counts = nullptr);
+
+// values: [T, K] of the view's rows -> [N, K], the mean over each sequence's rows; zero where none
+// counts. Differentiable.
 at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values,
                             RowsCounted counted = RowsCounted::kTokens);
 

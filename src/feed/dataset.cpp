@@ -39,6 +39,13 @@ Dataset encode_examples(std::vector<Example> examples, const Task& task, const M
   return data;
 }
 
+void check_vocabulary(const std::vector<int64_t>& ids, const ModelText& text,
+                      const ModelConfig& config) {
+  if (ids.empty() || std::ranges::max(ids) < config.vocabulary) return;
+  throw InputError(text.source + ": the tokenizer gives ids beyond the model's vocabulary of " +
+                   std::to_string(config.vocabulary) + ": the two do not belong together");
+}
+
 void append_rows(Dataset part, Dataset& all) {
   for (CutRow& cut : part.cut) {
     cut.row += all.size();

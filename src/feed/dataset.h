@@ -64,6 +64,10 @@ Dataset encode_examples(std::vector<Example> examples, const Task& task, const M
 std::shared_ptr<const std::vector<int64_t>> mask_words(const Task& task, const ModelText& text,
                                                        const ModelConfig& config);
 
+// Throws InputError for an id of the tokenizer that the model has no embedding for.
+void check_vocabulary(const std::vector<int64_t>& ids, const ModelText& text,
+                      const ModelConfig& config);
+
 // Puts the rows of `part` behind those of `all`.
 void append_rows(Dataset part, Dataset& all);
 // Rows that max_length shortened, of data sets that come one after the other.

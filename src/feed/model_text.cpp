@@ -23,7 +23,7 @@ Node member_of(const Path& file, const char* key) {
 int64_t id_of(const Node& node, const Path& file) {
   if (const std::optional<int64_t> id = node.as_integer(); id && *id >= 0) return *id;
   throw InputError(file.string() + ": eos_token_id: expected a token id or a list of them, found " +
-                   quote(node.scalar));
+                   quote(node.kind == Node::Kind::kScalar ? node.scalar : to_json(node, -1)));
 }
 
 std::vector<int64_t> end_ids_of(const Path& dir) {
@@ -31,7 +31,7 @@ std::vector<int64_t> end_ids_of(const Path& dir) {
     const Path file = dir / name;
     const Node ids = member_of(file, "eos_token_id");
     if (ids.kind == Node::Kind::kNull) continue;
-    if (ids.kind == Node::Kind::kScalar) return {id_of(ids, file)};
+    if (ids.kind != Node::Kind::kList) return {id_of(ids, file)};
     std::vector<int64_t> out;
     for (const Node& id : ids.items) out.push_back(id_of(id, file));
     return out;

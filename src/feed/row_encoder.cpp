@@ -14,11 +14,6 @@ using Ids = std::vector<int64_t>;
 
 constexpr const char* kShorten = "shorten the row";
 
-bool has_beyond(const Ids& values, int64_t bound) {
-  return std::any_of(values.begin(), values.end(),
-                     [bound](int64_t value) { return value >= bound; });
-}
-
 // The turns of a chat; a row without turns of its own is one question. `with_target`: with the last
 // answer.
 std::vector<Turn> turns_of(const Example& example, bool with_target) {
@@ -351,14 +346,12 @@ void RowEncoder::check_targets(const Sequence& sequence) const {
 }
 
 void RowEncoder::check_ids(Sequence& sequence) const {
-  if (has_beyond(sequence.ids, config_.vocabulary) ||
-      has_beyond(sequence.target_ids(), config_.vocabulary)) {
-    throw InputError(text_.source + ": the tokenizer gives ids beyond the model's vocabulary of " +
-                     std::to_string(config_.vocabulary) + ": the two do not belong together");
-  }
+  check_vocabulary(sequence.ids, text_, config_);
+  check_vocabulary(sequence.target_ids(), text_, config_);
   if (config_.type_vocabulary == 0)
     sequence.type_ids.clear();  // a model without segments reads a pair as one text
-  if (has_beyond(sequence.type_ids, config_.type_vocabulary)) {
+  const Ids& types = sequence.type_ids;
+  if (!types.empty() && std::ranges::max(types) >= config_.type_vocabulary) {
     throw InputError(text_.source + ": the tokenizer gives segment types beyond the model's " +
                      std::to_string(config_.type_vocabulary) + ": the two do not belong together");
   }

@@ -22,13 +22,8 @@ std::vector<SideOutput> collect_pass(const Model& model, const LaneInput& input,
   const Pack pack = make_pack({input}, pack_options(model));
   if (!config.is_encoder_decoder())
     return forward_lanes(model, input_of(config, pack), {lane}, {}).side.records;
-  std::vector<Sequence> starts;
-  for (const Sequence* text : input.sequences)
-    starts.push_back({.example = text->example,
-                      .ids = Decoding::text_of(config, *text),
-                      .embedding = text->embedding,
-                      .subspace = text->subspace});
-  const Pack decoder = make_decoder_pack({input}, starts, pack_options(model));
+  const Pack decoder =
+      make_decoder_pack({input}, Decoding::starts_of(config, {input}), pack_options(model));
   return forward_lanes(model, {&pack, &decoder}, {lane}, {}).side.records;
 }
 

@@ -1,7 +1,6 @@
 #include "infer/decoding.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/isfinite.h>
 
 #include <algorithm>
 
@@ -32,6 +31,19 @@ std::vector<int64_t> Decoding::text_of(const ModelConfig& config, const Sequence
   return config.has_encoder() ? std::vector<int64_t>{config.decoder_start_id} : prompt.ids;
 }
 
+std::vector<Sequence> Decoding::starts_of(const ModelConfig& config,
+                                          const std::vector<LaneInput>& read) {
+  std::vector<Sequence> starts;
+  for (const LaneInput& lane : read) {
+    for (const Sequence* prompt : lane.sequences)
+      starts.push_back({.example = prompt->example,
+                        .ids = text_of(config, *prompt),
+                        .embedding = prompt->embedding,
+                        .subspace = prompt->subspace});
+  }
+  return starts;
+}
+
 int64_t Decoding::room_behind(const ModelConfig& config, const RowLayout& layout,
                               const Sequence& prompt) {
   if (config.has_encoder()) return config.max_positions;  // its decoder reads the start token
@@ -59,17 +71,7 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts,
     run({nullptr, &first}, last_token_rows(first));
     return;
   }
-  std::vector<Sequence> starts;
-  for (const LaneInput& lane : read) {
-    for (const Sequence* prompt : lane.sequences) {
-      Sequence& start = starts.emplace_back();
-      start.example = prompt->example;
-      start.ids = text_of(model.config, *prompt);
-      start.embedding = prompt->embedding;
-      start.subspace = prompt->subspace;
-    }
-  }
-  const Pack decoder = make_decoder_pack(read, starts, options);
+  const Pack decoder = make_decoder_pack(read, starts_of(model.config, read), options);
   check_room(decoder, new_tokens);
   cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), decoder, new_tokens);
   run({&first, &decoder}, last_token_rows(decoder));
@@ -91,10 +93,7 @@ void Decoding::check(const std::vector<PromptLane>& prompts) const {
       const auto length = static_cast<int64_t>(prompt->ids.size());
       ensure(prompt->prompt_length() == length, "a prompt has no targets");
     }
-    const bool shares = each.lane.bound == prompts.front().lane.bound ||
-                        !(each.lane.bound->adapter().rewrites_trunk() ||
-                          prompts.front().lane.bound->adapter().rewrites_trunk());
-    if (!shares)
+    if (!can_share_pass(*each.lane.bound, *prompts.front().lane.bound))
       throw InputError(
           "an adapter that replaces weights of the model does not write beside another one: give "
           "each its own batch");

@@ -45,6 +45,9 @@ class Decoding {
 
   // What the decoder reads before new tokens: the prompt, or in an encoder-decoder the start token.
   static std::vector<int64_t> text_of(const ModelConfig& config, const Sequence& prompt);
+  // Of an encoder-decoder that reads `read`: what its decoder begins each text with, in order.
+  static std::vector<Sequence> starts_of(const ModelConfig& config,
+                                         const std::vector<LaneInput>& read);
   // How many new tokens fit into the model's positions after a prompt; in an encoder-decoder, after
   // the start token. May be 0 or negative.
   static int64_t room_behind(const ModelConfig& config, const RowLayout& layout,

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/spelling.h"
+#include "model/language_batch.h"
 
 namespace graft {
 
@@ -33,6 +34,7 @@ Dataset plain_texts(const Path& file, const ModelText& text, const ModelConfig& 
     std::vector<int64_t> ids;
     with_context("reading " + source + ", line " + std::to_string(number + 1),
                  [&] { ids = text.tokenizer->encode(line, std::nullopt).ids; });
+    check_vocabulary(ids, text, config);
     for (size_t first = 0; first + 1 < ids.size(); first += most) {
       const size_t last = std::min(ids.size(), first + most);
       if (last - first < 2) break;  // nothing predicts a single token

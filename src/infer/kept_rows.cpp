@@ -1,5 +1,7 @@
 #include "infer/kept_rows.h"
 
+#include <c10/core/ScalarType.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -14,10 +16,6 @@ namespace {
 using at::Tensor;
 
 constexpr double kTensorBytes = 320;  // of a tensor beside its values
-
-int64_t item_of(Precision precision) {
-  return precision == Precision::kBFloat16 ? 2 : precision == Precision::kFloat64 ? 8 : 4;
-}
 
 bool is_behind_all(const TrunkPoint& at, const ModelConfig& config) {
   return at == TrunkPoint{config.last_stack(), config.last().layers};
@@ -47,7 +45,8 @@ int64_t kept_bytes(const KeptPlace& place, const ModelConfig& config, Precision 
   double kept = is_read ? rows : has_both && place.is_text ? targets : tokens;
   if (place.at.layer == 0) kept = 0;
   if (has_both) kept += tokens;
-  kept *= static_cast<double>(config.width * item_of(precision));
+  const auto item = static_cast<int64_t>(c10::elementSize(scalar_type(precision)));
+  kept *= static_cast<double>(config.width * item);
   return static_cast<int64_t>(kept + rows * kTensorBytes * (has_both ? 2 : 1));
 }
 

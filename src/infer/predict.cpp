@@ -1,11 +1,11 @@
 #include "infer/predict.h"
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mse_loss.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/error.h"
 #include "base/timer.h"
@@ -75,8 +75,8 @@ std::vector<double> answers_of(const Task& task, const Tensor& logits) {
           .contiguous();
   const auto* const first = answers.const_data_ptr<double>();
   std::vector<double> out(first, first + answers.numel());
-  if (const auto* values = task.find<Regression>(); values != nullptr && values->least) {
-    for (double& value : out) value = std::max(value, *values->least);
+  if (const auto* values = task.find<Regression>()) {
+    for (double& value : out) value = values->answered(value);
   }
   return out;
 }

@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::string_view kTokens = ".tokens";  // of a record by token
 
+Tensor finite(const Tensor& values) { return values.masked_select(values.isfinite()); }
+
 }  // namespace
 
 void keep_records(const std::vector<SideOutput>& recorded, const std::vector<int64_t>& group,
@@ -46,8 +48,15 @@ Node number_list(const Tensor& values) {
   const Tensor numbers = values.to(at::kFloat).contiguous();
   const float* const first = numbers.const_data_ptr<float>();
   std::vector<Node> items;
-  for (int64_t i = 0; i < numbers.numel(); ++i) items.push_back(Node::number(first[i]));
+  for (int64_t i = 0; i < numbers.numel(); ++i)
+    items.push_back(std::isfinite(first[i]) ? Node::number(first[i]) : Node::null());
   return Node::list(std::move(items));
+}
+
+std::vector<double> doubles_of(const Tensor& values) {
+  const Tensor wide = values.to(at::kDouble).contiguous();
+  const auto* const first = wide.const_data_ptr<double>();
+  return {first, first + wide.numel()};
 }
 
 std::string record_lines(const Dataset& data, const Records& records) {
@@ -83,11 +92,13 @@ Node records_summary(const Records& records) {
   constexpr int64_t kBins = 20;
   Node out = Node::map();
   for (const auto& [name, values] : records.rows) {
-    const double low = values.min().item<double>(), high = values.max().item<double>();
+    const Tensor all = finite(values);
+    const double low = all.numel() > 0 ? all.min().item<double>() : 0,
+                 high = all.numel() > 0 ? all.max().item<double>() : 0;
     std::vector<Node> counts;
     for (int64_t k = 0; k < values.size(1); ++k) {
       std::vector<Node> own;
-      const Tensor bins = at::histc(values.select(1, k), kBins, low, high);
+      const Tensor bins = at::histc(finite(values.select(1, k)), kBins, low, high);
       for (int64_t b = 0; b < kBins; ++b)
         own.push_back(Node::integer(std::lround(bins[b].item<double>())));
       counts.push_back(Node::list(std::move(own)));

@@ -31,15 +31,18 @@ void keep_records(const std::vector<SideOutput>& recorded, const std::vector<int
 // A number stays a number.
 Node id_node(const Example& example);
 
-// Numbers of a one-dimensional tensor.
+// Numbers of a one-dimensional tensor; null for one that is not finite.
 Node number_list(const at::Tensor& values);
+
+// The same as float64; of a tensor of more dimensions, row after row.
+std::vector<double> doubles_of(const at::Tensor& values);
 
 // JSON lines {id, tokens, name, values}, one a row and name; tokens: those of the row's ids. Of
 // single tokens {id, tokens, name: NAME.tokens, places: [R], values: [R][K]}.
 std::string record_lines(const Dataset& data, const Records& records);
 
 // {NAME: {mean: [K], low, high, counts: [K][20]}}: how many rows have a value in each of 20 bins
-// from the least to the greatest of all K columns.
+// from the least to the greatest of all K columns. What is not finite is in no bin.
 Node records_summary(const Records& records);
 
 }  // namespace graft

@@ -1,7 +1,5 @@
 #include "infer/text_losses.h"
 
-#include <ATen/ops/tensor.h>
-
 #include "base/timer.h"
 #include "edit/lane_results.h"
 #include "infer/sample_passes.h"

@@ -6,17 +6,7 @@
 
 namespace graft {
 
-namespace {
-
 using at::Tensor;
-
-std::vector<double> numbers_of(const Tensor& values) {
-  const Tensor plain = values.to(at::kDouble).contiguous();
-  const auto* const first = plain.const_data_ptr<double>();
-  return {first, first + plain.numel()};
-}
-
-}  // namespace
 
 Trust trust_of(const Dataset& data, const Tensor& logits, const BinningOptions& options) {
   const Tensor p = logits.to(at::kDouble).softmax(1);  // [rows, classes]
@@ -29,8 +19,8 @@ Trust trust_of(const Dataset& data, const Tensor& logits, const BinningOptions& 
     truth.push_back(static_cast<int64_t>(*example.label));
     is_right.push_back(answers[is_right.size()] == truth.back());
   }
-  return {calibration_of(truth, numbers_of(p), p.size(1), options),
-          selective_of(is_right, numbers_of(best))};
+  return {calibration_of(truth, doubles_of(p), p.size(1), options),
+          selective_of(is_right, doubles_of(best))};
 }
 
 Node to_node(const Trust& trust) {
@@ -64,7 +54,7 @@ Node to_node(const Trust& trust) {
 RowDoubts row_doubts(const Task& task, const Predictions& predictions) {
   RowDoubts out;
   const auto add = [&](const char* name, const Tensor& values) {
-    if (values.defined()) out.emplace_back(name, numbers_of(values));
+    if (values.defined()) out.emplace_back(name, doubles_of(values));
   };
   const bool has_samples = predictions.by_sample.defined();
   const Uncertainty own =

@@ -36,7 +36,8 @@ class HeadReader {
     const bool is_static = is_unused(config_.raw("config"));
     const HeadLayers layers = is_static ? static_layers() : read_flex();
     ignore_unused(config_, json_);
-    for (const auto& [ours, theirs] : layers) read_layer(ours, theirs);
+    for (const auto& [ours, theirs] : layers)
+      foreign_.put_head_layer(Adapter::kHeadPath + ours, theirs, model_.config, tensors_);
     if (layers.empty()) {
       for (const auto& [name, tensor] : tensors_.all()) tensors_.drop(name);
     }
@@ -117,21 +118,6 @@ class HeadReader {
     if (const std::string fault = labels_fault(labels); !fault.empty())
       return c.fault("label2id", fault);
     foreign_.task = plain_task(labels);
-  }
-
-  void read_layer(const std::string& ours, const std::string& theirs) {
-    const int64_t width = model_.config.width;
-    const auto found = tensors_.all().find(theirs + ".weight");
-    const bool is_last = ours == "out";
-    const int64_t rows = is_last && found != tensors_.all().end() && found->second.dim() > 0
-                             ? found->second.size(0)
-                             : width;
-    if (is_last) foreign_.head_outputs = rows;
-    for (const auto& [suffix, shape] : {std::pair{".weight", std::vector<int64_t>{rows, width}},
-                                        std::pair{".bias", std::vector<int64_t>{rows}}}) {
-      const at::Tensor tensor = tensors_.take(theirs + suffix, shape);
-      if (tensor.defined()) foreign_.tensors[Adapter::kHeadPath + ours + suffix] = tensor;
-    }
   }
 
   const Model& model_;

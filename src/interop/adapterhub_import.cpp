@@ -40,10 +40,8 @@ ForeignAdapter HubReader::read() {
   if (!answers_.reft_kind.empty() && !asked_for_kind_)
     top_.fault("config",
                option_name("reft_kind") + ": the folder says what there is to say; leave it out");
-  std::string notes;
-  for (const std::string& note : notes_) notes += "; " + note;
   foreign_.origin = (version_.empty() ? "adapters of an unknown version" : version_) + " (" +
-                    joined(methods_) + notes + ")";
+                    joined(methods_) + notes_text(notes_) + ")";
   ignore_unused(top_, json_);
   std::string faults = faults_of(top_);
   for (const std::string& more : {inner_faults_, read_hub_head(dir_, model_, foreign_)}) {
@@ -137,14 +135,11 @@ HubReader::Place HubReader::add(const std::string& kind, Node options, bool is_g
   return {path + "of/", path};
 }
 
-void HubReader::put(const std::string& name, at::Tensor tensor) {
-  if (tensor.defined()) foreign_.tensors[name] = std::move(tensor);
-}
-
 void HubReader::put_gate(const Place& place, const std::string& site, const std::string& theirs,
                          int64_t outputs, int64_t width) {
-  put(place.gate + site + ".gate.weight", tensors_.take(theirs + "weight", {outputs, width}));
-  put(place.gate + site + ".gate.bias", tensors_.take(theirs + "bias", {outputs}));
+  foreign_.put(place.gate + site + ".gate.weight",
+               tensors_.take(theirs + "weight", {outputs, width}));
+  foreign_.put(place.gate + site + ".gate.bias", tensors_.take(theirs + "bias", {outputs}));
 }
 
 void HubReader::note_training_only(Options& c, const char* key) {

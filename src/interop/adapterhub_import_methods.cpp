@@ -1,4 +1,4 @@
-// What a folder of AdapterHub holds of each method: bottlenecks, LoRA and (IA)^3, prefixes, ReFT.
+// What a folder of AdapterHub holds of LoRA and (IA)^3, of prefixes and of ReFT.
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -32,128 +32,7 @@ std::optional<std::pair<int64_t, int64_t>> adapters_version(const std::string& t
   return std::pair{major, minor};
 }
 
-struct Placement {
-  std::string name = "sequential";
-  bool is_behind_norm = false;  // at the norm's output instead of the sublayer's
-};
-
-std::string text_of(bool value) { return value ? "true" : "false"; }
-
-// Which of our placements the switches of AdapterHub add up to.
-// h leaves the sublayer, r is its residual, n its norm, A the network.
-Placement placement(Options& c) {
-  const bool is_parallel = c.boolean("is_parallel", false),
-             before = c.boolean("original_ln_before", false),
-             after = c.boolean("original_ln_after", true);
-  const Node* node = c.raw("residual_before_ln");
-  const std::string residual = node == nullptr ? "true" : node->scalar;
-  if (is_parallel && after) return {"parallel"};                              // n(h + A(r) + r)
-  if (!is_parallel && after && !before && residual != "post_add") return {};  // n(h + A(h) + r)
-  if (!is_parallel && after && before && residual == "true")
-    return {"pfeiffer"};  // n(h + A(n(h + r)) + r)
-  if (!is_parallel && !after && before && residual == "false")
-    return {"sequential", true};  // n(h + r) + A(n(h + r))
-  c.fault("original_ln_after", "these switches together have no place here: is_parallel " +
-                                   text_of(is_parallel) + ", original_ln_before " +
-                                   text_of(before) + ", original_ln_after " + text_of(after) +
-                                   ", residual_before_ln " + residual);
-  return {};
-}
-
 }  // namespace
-
-// ---- bottlenecks
-
-// The factor of each layer: one number, or a map with a default.
-std::map<int64_t, double> HubReader::reductions(Options& c, const std::vector<int64_t>& layers) {
-  std::map<int64_t, double> out;
-  const Node* node = c.raw("reduction_factor");
-  if (node == nullptr || node->kind != Node::Kind::kMap) {
-    const double factor = c.number("reduction_factor", std::nullopt, 1e-3, 1e6);
-    for (const int64_t layer : layers) out[layer] = factor;
-    return out;
-  }
-  Options& section = c.section("reduction_factor");
-  const std::optional<double> fallback =
-      section.has("default") ? std::optional(section.number("default", std::nullopt, 1e-3, 1e6))
-                             : std::nullopt;
-  for (int64_t layer = 0; layer < model_.config.encoder_layers(); ++layer) {
-    const std::string key = std::to_string(layer);
-    const double factor = section.number(key, fallback, 1e-3, 1e6);
-    if (std::find(layers.begin(), layers.end(), layer) != layers.end()) out[layer] = factor;
-  }
-  return out;
-}
-
-void HubReader::read_bottleneck(Options& c) {
-  refuse_fields(c, {{"phm_layer", "Compacter's layers have no place here; expected false"},
-                    {"inv_adapter",
-                     "invertible adapters behind the embedding have no place here; expected null"},
-                    {"ln_before", "a norm of the adapter's own has no place here; expected false"},
-                    {"ln_after", "a norm of the adapter's own has no place here; expected false"}});
-  ignore_fields(c, {"init_weights_seed", "cross_adapter", "adapter_residual_before_ln",
-                    "inv_adapter_reduction_factor", "phm_dim", "factorized_phm_W", "shared_W_phm",
-                    "shared_phm_rule", "factorized_phm_rule", "phm_c_init", "phm_init_range",
-                    "learn_phm", "hypercomplex_nonlinearity", "phm_rank", "phm_bias"});
-  note_training_only(c, "dropout");
-  note_training_only(c, "stochastic_depth");
-  const Placement placed = placement(c);
-  std::vector<std::string> parts;
-  for (const auto& [key, part] :
-       {std::pair{"mh_adapter", "attn."}, std::pair{"output_adapter", "ffn."}}) {
-    if (c.boolean(key, std::nullopt))
-      parts.push_back(std::string(part) + (placed.is_behind_norm ? "norm" : "out"));
-  }
-  if (parts.empty())
-    c.fault("output_adapter", "expected output_adapter or mh_adapter to be true, found neither");
-  Node shared = Node::map({{"placement", Node::text(placed.name)}});
-  const std::string theirs = activation(c, "relu"), ours = hub_activation_to_ours(theirs);
-  if (ours.empty())
-    c.fault("non_linearity",
-            "expected relu, gelu, gelu_new, swish, tanh or linear, found " + quote(theirs));
-  shared["activation"] = Node::text(ours);
-  const std::string initial = c.choice("init_weights", "bert", {"bert", "mam_adapter", "houlsby"});
-  shared["init"] = Node::text(initial == "bert"      ? "normal"
-                              : initial == "houlsby" ? "houlsby"
-                                                     : "zero-up");
-  const Node* scaling = c.raw("scaling");
-  const std::string kind = scaling != nullptr && scaling->is_string
-                               ? c.choice("scaling", std::nullopt, {"learned", "channel"})
-                               : "";
-  const double factor = kind.empty() ? c.number("scaling", 1.0, -1e6, 1e6) : 1.0;
-  shared["scaling"] = kind.empty() ? Node::number(factor) : Node::text(kind);
-  const bool is_gated = c.boolean("use_gating", false);
-
-  std::map<int64_t, std::vector<int64_t>> layers_of_width;
-  const std::vector<int64_t> layers = kept_layers(c);
-  for (const auto& [layer, reduction] : reductions(c, layers))
-    layers_of_width[hub_units(model_.config.width, reduction > 0 ? reduction : 1)].push_back(layer);
-  for (const auto& [width, of_width] : layers_of_width) {
-    if (parts.empty()) return;
-    const std::vector<Site> sites = sites_at(of_width, parts);
-    Node options = site_options(sites, model_.sites);
-    for (const auto& [key, value] : shared.members) options[key] = value;
-    options["width"] = Node::integer(width);
-    // The gate takes the place of a fixed factor here, and stands beside it there.
-    const Node gate =
-        Node::map({{"multiplier", Node::text(factor == 1.0 ? "gate" : "gate_times_scale")}});
-    const Place place = add("bottleneck", std::move(options), is_gated, gate);
-    for (const Site& site : sites) read_bottleneck_site(place, site, width, kind, is_gated);
-  }
-}
-
-void HubReader::read_bottleneck_site(const Place& place, const Site& site, int64_t width,
-                                     const std::string& scaling, bool is_gated) {
-  const int64_t outer = model_.config.width;
-  const std::string theirs = names_.of_sublayer(site), ours = place.own + site.name;
-  put(ours + ".down.weight", tensors_.take(theirs + "adapter_down.0.weight", {width, outer}));
-  put(ours + ".down.bias", tensors_.take(theirs + "adapter_down.0.bias", {width}));
-  put(ours + ".up.weight", tensors_.take(theirs + "adapter_up.weight", {outer, width}));
-  put(ours + ".up.bias", tensors_.take(theirs + "adapter_up.bias", {outer}));
-  if (!scaling.empty())
-    put(ours + ".scaling", tensors_.take(theirs + "scaling", {scaling == "learned" ? 1 : outer}));
-  if (is_gated) put_gate(place, site.name, theirs + "gate.", 1, outer);
-}
 
 // ---- LoRA and (IA)^3
 void HubReader::read_lora(Options& c) {
@@ -198,10 +77,10 @@ void HubReader::read_lora(Options& c) {
   const Place place = add("lora", std::move(options), is_gated);
   for (const Site& site : sites) {
     const std::string theirs = names_.of_linear(site);
-    put(place.own + site.name + ".lora_a",
-        tensors_.take(theirs + "lora_A", {rank, site.input_width}));
-    put(place.own + site.name + ".lora_b",
-        tensors_.take(theirs + "lora_B", {site.output_width, rank}));
+    foreign_.put(place.own + site.name + ".lora_a",
+                 tensors_.take(theirs + "lora_A", {rank, site.input_width}));
+    foreign_.put(place.own + site.name + ".lora_b",
+                 tensors_.take(theirs + "lora_B", {site.output_width, rank}));
     if (is_gated) put_gate(place, site.name, theirs + "gate.", 1, site.input_width);
   }
 }
@@ -222,7 +101,7 @@ void HubReader::read_scales(Options& c, const std::vector<Site>& sites, int64_t 
   const Place place = add("affine", std::move(options), false);
   for (const Site& site : sites) {
     const Tensor scale = tensors_.take(names_.of_linear(site) + "lora_B", {site.output_width, 1});
-    if (scale.defined()) put(place.own + site.name + ".scale", scale.flatten() * alpha);
+    if (scale.defined()) foreign_.put(place.own + site.name + ".scale", scale.flatten() * alpha);
   }
 }
 
@@ -254,20 +133,21 @@ void HubReader::read_prefix(Options& c) {
     const Tensor all = tensors_.take(theirs + "control_trans", {length * count * columns});
     for (int64_t i = 0; all.defined() && i < count; ++i) {
       const Tensor rows = all.view({length, 2 * count, columns / 2});
-      put(place.own + sites[static_cast<size_t>(i)].name + ".keys",
-          rows.select(1, 2 * i).contiguous());
-      put(place.own + sites[static_cast<size_t>(i)].name + ".values",
-          rows.select(1, 2 * i + 1).contiguous());
+      foreign_.put(place.own + sites[static_cast<size_t>(i)].name + ".keys",
+                   rows.select(1, 2 * i).contiguous());
+      foreign_.put(place.own + sites[static_cast<size_t>(i)].name + ".values",
+                   rows.select(1, 2 * i + 1).contiguous());
     }
   } else {
-    put(place.own + "table", tensors_.take(theirs + "wte.weight", {length, width}));
-    put(place.own + "mlp.in.weight",
-        tensors_.take(theirs + "control_trans.0.weight", {hidden, width}));
-    put(place.own + "mlp.in.bias", tensors_.take(theirs + "control_trans.0.bias", {hidden}));
-    put(place.own + "mlp.out.weight",
-        tensors_.take(theirs + "control_trans.2.weight", {count * columns, hidden}));
-    put(place.own + "mlp.out.bias",
-        tensors_.take(theirs + "control_trans.2.bias", {count * columns}));
+    foreign_.put(place.own + "table", tensors_.take(theirs + "wte.weight", {length, width}));
+    foreign_.put(place.own + "mlp.in.weight",
+                 tensors_.take(theirs + "control_trans.0.weight", {hidden, width}));
+    foreign_.put(place.own + "mlp.in.bias",
+                 tensors_.take(theirs + "control_trans.0.bias", {hidden}));
+    foreign_.put(place.own + "mlp.out.weight",
+                 tensors_.take(theirs + "control_trans.2.weight", {count * columns, hidden}));
+    foreign_.put(place.own + "mlp.out.bias",
+                 tensors_.take(theirs + "control_trans.2.bias", {count * columns}));
   }
   drop_copies(theirs);
   for (const Site& site : sites) {
@@ -382,10 +262,10 @@ void HubReader::read_reft_site(const std::string& ours, int64_t layer, const Pos
                                     : unit == 0                        ? "prefix."
                                                                        : "suffix.");
     const int64_t width = model_.config.width;
-    put(set + "weight", tensors_.take(theirs + "learned_source.weight", {rank, width}));
-    put(set + "bias", tensors_.take(theirs + "learned_source.bias", {rank}));
+    foreign_.put(set + "weight", tensors_.take(theirs + "learned_source.weight", {rank, width}));
+    foreign_.put(set + "bias", tensors_.take(theirs + "learned_source.bias", {rank}));
     if (!is_rotation) {
-      put(set + "projection", tensors_.take(theirs + "projection.weight", {rank, width}));
+      foreign_.put(set + "projection", tensors_.take(theirs + "projection.weight", {rank, width}));
       continue;
     }
     const Tensor original =

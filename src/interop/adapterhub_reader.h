@@ -1,7 +1,7 @@
 // Reads one folder of AdapterHub. Internal to src/interop.
 //
 // adapterhub_import.cpp holds what every method shares, adapterhub_import_methods.cpp the fields
-// and tensors of each.
+// and tensors of each, adapterhub_import_bottleneck.cpp those of bottlenecks.
 #pragma once
 
 #include <map>
@@ -36,7 +36,6 @@ class HubReader {
   std::vector<Site> sites_at(const std::vector<int64_t>& layers,
                              const std::vector<std::string>& parts) const;
   Place add(const std::string& kind, Node options, bool is_gated, Node gate_options = Node::map());
-  void put(const std::string& name, at::Tensor tensor);
   void put_gate(const Place& place, const std::string& site, const std::string& theirs,
                 int64_t outputs, int64_t width);
   void note_training_only(Options& c,
@@ -45,6 +44,8 @@ class HubReader {
 
   // ---- bottlenecks
   std::map<int64_t, double> reductions(Options& c, const std::vector<int64_t>& layers);
+  // Each width of a network with the layers that have it.
+  std::map<int64_t, std::vector<int64_t>> layers_of_width(Options& c);
   void read_bottleneck(Options& c);
   void read_bottleneck_site(const Place& place, const Site& site, int64_t width,
                             const std::string& scaling, bool is_gated);

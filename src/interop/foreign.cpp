@@ -107,6 +107,23 @@ std::string ForeignAdapter::add(const std::string& kind, Node options) {
   return std::to_string(edits.size() - 1) + "." + kind + "/";
 }
 
+void ForeignAdapter::put(const std::string& name, Tensor tensor) {
+  if (tensor.defined()) tensors[name] = std::move(tensor);
+}
+
+void ForeignAdapter::put_head_layer(const std::string& ours, const std::string& theirs,
+                                    const ModelConfig& config, ForeignTensors& file) {
+  const bool is_last = ours == std::string(Adapter::kHeadPath) + "out";
+  const auto found = file.all().find(theirs + ".weight");
+  const int64_t rows = is_last && found != file.all().end() && found->second.dim() > 0
+                           ? found->second.size(0)
+                           : config.width;
+  if (is_last) head_outputs = rows;
+  put(ours + ".weight", file.take(theirs + ".weight", {rows, config.width}));
+  if (config.head_style != HeadStyle::kScore)
+    put(ours + ".bias", file.take(theirs + ".bias", {rows}));
+}
+
 LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::optional<Task>& task,
                        const Path& source) {
   const Node definition = Node::map({{"edits", Node::list(foreign.edits)}, {"head", foreign.head}});
@@ -240,6 +257,12 @@ void ignore_unused(Options& options, const Node& json) {
 
 void ignore_fields(Options& options, const std::vector<const char*>& keys) {
   for (const char* key : keys) options.ignore(key);
+}
+
+std::string notes_text(const std::vector<std::string>& notes) {
+  std::string text;
+  for (const std::string& note : notes) text += "; " + note;
+  return text;
 }
 
 std::string faults_of(Options& options) {

@@ -53,6 +53,12 @@ struct ForeignAdapter {
 
   // Appends an edit; returns the path of its tensors, "0.lora/".
   std::string add(const std::string& kind, Node options);
+  // One that could not be taken, and is a fault already, is undefined and has no place.
+  void put(const std::string& name, at::Tensor tensor);
+  // A layer of the head, stored as `ours` ("head/out"), from `theirs` of the file. The last one has
+  // as many outputs as the file's tensor has rows.
+  void put_head_layer(const std::string& ours, const std::string& theirs, const ModelConfig& config,
+                      ForeignTensors& file);
 };
 
 // `task`: what --task says; wins over the folder's own labels, and orders outputs that have the
@@ -97,6 +103,9 @@ const std::string& word_in(const Node& options, const char* name);
 // out. Requires: a head.
 NamedTensors head_named(const Adapter& adapter, const NamedTensors& tensors,
                         const std::vector<std::pair<std::string, std::string>>& layers);
+
+// "; one; two" of what was left out or changed: the end of an origin.
+std::string notes_text(const std::vector<std::string>& notes);
 
 // Text of every fault in `options`, or "": so that those of the tensors can be listed beside them.
 std::string faults_of(Options& options);

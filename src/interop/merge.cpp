@@ -76,6 +76,14 @@ Node report_node(const MergeReport& report, const MergeOptions& options,
   return node;
 }
 
+// "merged/" and "merged/." name the folder merged; an unfinished one lies beside it, not inside.
+Path without_slash(Path out) {
+  while (out.has_relative_path() && out.has_parent_path() &&
+         (!out.has_filename() || out.filename() == "."))
+    out = out.parent_path();
+  return out;
+}
+
 }  // namespace
 
 std::vector<std::string> merge_faults(const Adapter& adapter) {
@@ -128,11 +136,12 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
                      "keep the adapter beside the file (graft predict runs both), or train on a "
                      "model folder and merge there");
   }
-  if (fs::exists(out))
+  const Path folder = without_slash(out);
+  if (fs::exists(folder))
     throw InputError(option_name("out") + ": '" + out.string() +
                      "' is there already; choose a new folder");
   NamedTensors merged = merged_tensors(loaded, model);
-  const Path unfinished = out.string() + ".unfinished." + std::to_string(getpid());
+  const Path unfinished = folder.string() + ".unfinished." + std::to_string(getpid());
   MergeReport report;
   try {
     write_model_folder(unfinished, model_dir, model.config, merged, loaded,
@@ -161,7 +170,7 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
     write_file_atomically(unfinished / "merge.json",
                           to_json(report_node(report, options, loaded)) + "\n");
     std::error_code error;
-    fs::rename(unfinished, out, error);
+    fs::rename(unfinished, folder, error);
     if (error)
       throw IoError("cannot rename '" + unfinished.string() + "' to '" + out.string() +
                     "': " + error.message());

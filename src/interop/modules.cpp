@@ -1,21 +1,17 @@
 #include "interop/modules.h"
 
-#include <unicode/regex.h>
-#include <unicode/unistr.h>
-
 #include <algorithm>
 #include <set>
 
 #include "base/error.h"
 #include "model/sites.h"
+#include "text/icu_regex.h"
 
 namespace graft {
 
 namespace {
 
 constexpr size_t kMaxPatternBytes = 1 << 16;
-constexpr int32_t kMaxSteps = 1000;
-constexpr int32_t kMaxStackBytes = 8 << 20;
 
 // Python's named groups, which ICU writes without the P.
 std::string for_icu(std::string pattern) {
@@ -33,21 +29,9 @@ struct ModulePattern::Compiled {
 
 ModulePattern::ModulePattern(const std::string& pattern, const std::string& where)
     : compiled_(std::make_unique<Compiled>()) {
-  if (pattern.empty() || pattern.size() > kMaxPatternBytes) {
-    throw InputError(where + ": expected a regular expression of 1.." +
-                     std::to_string(kMaxPatternBytes) + " bytes, found " +
-                     std::to_string(pattern.size()));
-  }
-  UErrorCode status = U_ZERO_ERROR;
-  UParseError error{};
-  compiled_->pattern.reset(
-      icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(for_icu(pattern)), 0, error, status));
+  check_regex_size(pattern, kMaxPatternBytes, where);
+  compiled_->pattern = compile_regex(for_icu(pattern), 0, pattern, where);
   compiled_->where = where;
-  if (U_FAILURE(status) != 0) {
-    throw InputError(where + ": not a regular expression that is known here: " + quote(pattern) +
-                     " (at character " + std::to_string(error.offset) + ": " + u_errorName(status) +
-                     ")");
-  }
 }
 
 ModulePattern::~ModulePattern() = default;
@@ -55,11 +39,8 @@ ModulePattern::ModulePattern(ModulePattern&&) noexcept = default;
 
 bool ModulePattern::matches(const std::string& path) const {
   const icu::UnicodeString text = icu::UnicodeString::fromUTF8(path);
+  const std::unique_ptr<icu::RegexMatcher> matcher = bounded_matcher(*compiled_->pattern, text);
   UErrorCode status = U_ZERO_ERROR;
-  const std::unique_ptr<icu::RegexMatcher> matcher(compiled_->pattern->matcher(text, status));
-  ensure(U_SUCCESS(status) != 0, "ICU made no matcher");
-  matcher->setTimeLimit(kMaxSteps, status);
-  matcher->setStackLimit(kMaxStackBytes, status);
   const bool found = matcher->matches(status) != 0;
   if (U_FAILURE(status) != 0)
     throw InputError(compiled_->where + ": the regular expression takes too many steps on " +

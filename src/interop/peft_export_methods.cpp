@@ -51,7 +51,7 @@ constexpr const char* kPeftPromptFields =
 struct PeftWriter::Scale {
   int64_t rank;
   double alpha;
-  auto operator<=>(const Scale&) const = default;
+  bool operator==(const Scale&) const = default;
 };
 
 struct PeftWriter::Branch {
@@ -106,9 +106,7 @@ void PeftWriter::write_joint(const std::string& to, const std::vector<Branch>& b
   const Scale scale = scales.at(first.site->name);
   bool shares = true;
   for (const Branch& branch : branches) {
-    const Scale& own = scales.at(branch.site->name);
-    const bool is_same = own.rank == scale.rank && own.alpha == scale.alpha;
-    if (!is_same)
+    if (scales.at(branch.site->name) != scale)
       refuse(branch.part->path, "PEFT has " + joined(pieces) +
                                     " as one layer, with one rank and alpha: expected those of " +
                                     first.site->name + " for " + branch.site->name);

@@ -79,10 +79,8 @@ ForeignAdapter PeftReader::read() {
   else if (type_ == "VERA") read_vera();
   else read_prompt();
   drop_wrappers();
-  std::string notes;
-  for (const std::string& note : notes_) notes += "; " + note;
-  foreign_.origin =
-      "peft " + config_.text("peft_version", "of an unknown version") + " (" + type_ + notes + ")";
+  foreign_.origin = "peft " + config_.text("peft_version", "of an unknown version") + " (" + type_ +
+                    notes_text(notes_) + ")";
   ignore_unused(config_, json_);
   tensors_.finish(faults_of(config_));
   return std::move(foreign_);
@@ -115,10 +113,6 @@ std::string PeftReader::prefix() const {
     if (!prefix.empty() && holds_any(root_ + prefix)) return prefix;
   }
   return has_head_ ? family_.trunk_prefix(true) : "";
-}
-
-void PeftReader::put(const std::string& name, at::Tensor tensor) {
-  if (tensor.defined()) foreign_.tensors[name] = std::move(tensor);
 }
 
 // The bare class of a family without a pooler has one that its checkpoints lack.

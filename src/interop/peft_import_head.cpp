@@ -72,18 +72,9 @@ void PeftReader::read_head() {
 }
 
 void PeftReader::read_head_layer(const std::string& theirs, const std::string& ours) {
-  const int64_t width = model_.config.width;
-  const bool is_last = ours == "head/out";
   const std::string within =
       tensors_.has(theirs + ".base_layer.weight") ? ".base_layer" : "";  // of a layer with a branch
-  const auto found = tensors_.all().find(theirs + within + ".weight");
-  const int64_t rows = is_last && found != tensors_.all().end() && found->second.dim() > 0
-                           ? found->second.size(0)
-                           : width;
-  if (is_last) foreign_.head_outputs = rows;
-  put(ours + ".weight", tensors_.take(theirs + within + ".weight", {rows, width}));
-  if (model_.config.head_style != HeadStyle::kScore)
-    put(ours + ".bias", tensors_.take(theirs + within + ".bias", {rows}));
+  foreign_.put_head_layer(ours, theirs + within, model_.config, tensors_);
 }
 
 // Layers that PEFT did not save are those of the model: T5's and BART's, which have other names
@@ -100,7 +91,7 @@ void PeftReader::take_own_layers(const std::vector<const Modules::Layer*>& layer
   for (const Modules::Layer* layer : layers) {
     for (const std::string tensor : {".weight", ".bias"}) {
       const auto found = own->tensors.find(layer->name + tensor);
-      if (found != own->tensors.end()) put(found->first, found->second.clone());
+      if (found != own->tensors.end()) foreign_.put(found->first, found->second.clone());
     }
     if (layer->name != "head/out") continue;
     foreign_.head_outputs = own->tensors.at("head/out.weight").size(0);

@@ -107,8 +107,8 @@ void PeftReader::put_by_outputs(const Tensor& tensor, const std::vector<Site>& s
   int64_t begin = 0;
   for (const Site& site : sites) {
     if (tensor.defined())
-      put(path + site.name + suffix,
-          tensor.slice(0, begin, begin + site.output_width).contiguous().clone());
+      foreign_.put(path + site.name + suffix,
+                   tensor.slice(0, begin, begin + site.output_width).contiguous().clone());
     begin += site.output_width;
   }
 }
@@ -172,7 +172,8 @@ void PeftReader::read_lora_layer(const std::string& path, const Modules::Layer& 
   const std::string theirs = key(layer);
   if (!enabled_.empty()) return read_enabled_parts(path, layer, sites, rank);
   const Tensor a = tensors_.take(theirs + ".lora_A.weight", {rank, sites.front().input_width});
-  for (const Site& site : sites) put(path + site.name + ".lora_a", a.defined() ? a.clone() : a);
+  for (const Site& site : sites)
+    foreign_.put(path + site.name + ".lora_a", a.defined() ? a.clone() : a);
   put_by_outputs(tensors_.take(theirs + ".lora_B.weight", {outputs_of(sites), rank}), sites, path,
                  ".lora_b");
   if (is_dora)
@@ -191,8 +192,8 @@ void PeftReader::read_enabled_parts(const std::string& path, const Modules::Laye
     config_.fault("enable_lora",
                   "expected nothing beside a module that is no joint layer (" + layer.path + ")");
   for (int64_t i = 0; a.defined() && i < parts; ++i)
-    put(path + sites[static_cast<size_t>(i)].name + ".lora_a",
-        a.slice(0, i * rank, (i + 1) * rank).clone());
+    foreign_.put(path + sites[static_cast<size_t>(i)].name + ".lora_a",
+                 a.slice(0, i * rank, (i + 1) * rank).clone());
   put_by_outputs(b.defined() ? b.squeeze(2) : b, sites, path, ".lora_b");
 }
 
@@ -219,10 +220,10 @@ void PeftReader::read_biases(const std::string& which) {
     if (slot.id.kind != TensorKind::kBias || (slot.id.place == kPoolerPlace && !with_pooler))
       continue;
     const std::string layer = to_name(slot.id.place);
-    put(path + slot.name(),
-        tensors_.take(key(modules_.by_name(layer)) +
-                          (adapted_.contains(layer) ? ".base_layer.bias" : ".bias"),
-                      slot.shape));
+    foreign_.put(path + slot.name(),
+                 tensors_.take(key(modules_.by_name(layer)) +
+                                   (adapted_.contains(layer) ? ".base_layer.bias" : ".bias"),
+                               slot.shape));
   }
 }
 
@@ -236,47 +237,55 @@ void PeftReader::read_ia3() {
   const NameChoice feedforward = config_.has("feedforward_modules")
                                      ? NameChoice(config_, "feedforward_modules", kAny)
                                      : NameChoice(defaults.ia3_feedforward, kAny);
-  std::vector<Site> sites;
-  std::vector<std::pair<std::string, Tensor>> scales;
+  std::vector<SiteScale> scales;
   for (const Modules::Layer& layer : modules_.layers()) {
     const bool scales_input = feedforward.chooses(layer.path);
     const bool is_of_head = layer.name.starts_with("head/") && tensors_.has(key(layer) + ".ia3_l");
     if (is_of_head) read_head_scale(layer, scales_input);
     if (is_of_head || !layer.is_linear || !is_changed(targets, layer, ".ia3_l")) continue;
-    const std::vector<Site> own = sites_of(layer);
-    const Site& linear = own.front();
-    const std::vector<int64_t> shape = scales_input ? std::vector<int64_t>{1, linear.input_width}
-                                                    : std::vector<int64_t>{outputs_of(own), 1};
-    const Tensor scale = tensors_.take(key(layer) + ".ia3_l", shape);
-    const Site* input = model_.sites.input_of(linear);
-    if (scales_input && input == nullptr) {
-      config_.fault(
-          "feedforward_modules",
-          "scales the input of " + layer.path +
-              "; only what enters the last layer of an attention or a feed-forward is a site "
-              "(attn.mid, cross.mid, ffn.act, ffn.mid)");
-      continue;
-    }
-    int64_t begin = 0;
-    for (const Site& site : own) {
-      sites.push_back(scales_input ? *input : site);
-      const int64_t end = begin + (scales_input ? linear.input_width : site.output_width);
-      if (scale.defined())
-        scales.emplace_back(sites.back().name, scale.flatten().slice(0, begin, end).clone());
-      begin = end;
-    }
+    if (scales_input) read_input_scale(layer, scales);
+    else read_output_scales(layer, scales);
   }
-  if (sites.empty()) {
+  if (scales.empty()) {
     tensors_.fault("holds no ia3_l of any layer");
     return;
   }
+  std::vector<Site> sites;
+  for (const SiteScale& each : scales) sites.push_back(each.site);
   std::sort(sites.begin(), sites.end(),
             [](const Site& a, const Site& b) { return a.index < b.index; });
   Node options = site_options(sites, model_.sites);
   options["scale"] = Node::boolean(true);
   options["shift"] = Node::boolean(false);
   const std::string path = foreign_.add("affine", std::move(options));
-  for (auto& [site, scale] : scales) put(path + site + ".scale", scale);
+  for (const SiteScale& each : scales) foreign_.put(path + each.site.name + ".scale", each.scale);
+}
+
+void PeftReader::read_input_scale(const Modules::Layer& layer, std::vector<SiteScale>& scales) {
+  const Site linear = sites_of(layer).front();
+  const Tensor scale = tensors_.take(key(layer) + ".ia3_l", {1, linear.input_width});
+  const Site* input = model_.sites.input_of(linear);
+  if (input != nullptr) {
+    scales.push_back({*input, scale.defined() ? scale.flatten() : scale});
+    return;
+  }
+  config_.fault("feedforward_modules",
+                "scales the input of " + layer.path +
+                    "; only what enters the last layer of an attention or a feed-forward is a "
+                    "site (attn.mid, cross.mid, ffn.act, ffn.mid)");
+}
+
+// A layer that joins several of ours has their outputs one behind the other.
+void PeftReader::read_output_scales(const Modules::Layer& layer, std::vector<SiteScale>& scales) {
+  const std::vector<Site> own = sites_of(layer);
+  const Tensor scale = tensors_.take(key(layer) + ".ia3_l", {outputs_of(own), 1});
+  int64_t begin = 0;
+  for (const Site& site : own) {
+    const int64_t end = begin + site.output_width;
+    scales.push_back(
+        {site, scale.defined() ? scale.flatten().slice(0, begin, end).clone() : scale});
+    begin = end;
+  }
 }
 
 // ---- VeRA
@@ -319,10 +328,10 @@ void PeftReader::read_vera() {
   options["projection_seed"] = Node::integer(seed);
   options["save_projection"] = Node::boolean(is_saved);
   const std::string path = foreign_.add("vera", std::move(options));
-  for (auto& [name, vector] : vectors) put(path + name, vector);
+  for (auto& [name, vector] : vectors) foreign_.put(path + name, vector);
   if (!is_saved) return;
-  put(path + "projection_a", tensors_.take(kPeftVeraA, {rank, widest_in}));
-  put(path + "projection_b", tensors_.take(kPeftVeraB, {widest_out, rank}));
+  foreign_.put(path + "projection_a", tensors_.take(kPeftVeraA, {rank, widest_in}));
+  foreign_.put(path + "projection_b", tensors_.take(kPeftVeraB, {widest_out, rank}));
 }
 
 // ---- prefix, prompt, p-tuning
@@ -358,7 +367,7 @@ void PeftReader::read_prompt() {
                             "encoder_dropout"});  // the file holds what the encoder gave
   const std::string path = foreign_.add(
       "prompt", Node::map({{"length", Node::integer(length)}, {"position", Node::text("before")}}));
-  put(path + "embed.word.prompt", tensors_.take(kPeftPromptTensor, {length, c.width}));
+  foreign_.put(path + "embed.word.prompt", tensors_.take(kPeftPromptTensor, {length, c.width}));
 }
 
 void PeftReader::read_prefix(int64_t length) {
@@ -373,8 +382,8 @@ void PeftReader::read_prefix(int64_t length) {
   for (int64_t layer = 0; layer < layers; ++layer) {
     const std::string site =
         path + model_.sites.at({c.last_stack(), static_cast<int16_t>(layer), Part::kAttn}).name;
-    put(site + ".keys", parts.select(1, 2 * layer).contiguous());
-    put(site + ".values", parts.select(1, 2 * layer + 1).contiguous());
+    foreign_.put(site + ".keys", parts.select(1, 2 * layer).contiguous());
+    foreign_.put(site + ".values", parts.select(1, 2 * layer + 1).contiguous());
   }
 }
 

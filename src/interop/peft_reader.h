@@ -29,7 +29,6 @@ class PeftReader {
   bool read_task_type();
   std::string prefix() const;
   std::string key(const Modules::Layer& layer) const { return root_ + layer.path; }
-  void put(const std::string& name, at::Tensor tensor);
   bool is_unread(const Modules::Layer& layer) const;
   bool has_sites(const Modules::Layer& layer) const;
   // True where both the config and the tensors change `layer`; a fault where they disagree.
@@ -66,7 +65,13 @@ class PeftReader {
   void read_biases(const std::string& which);
 
   // ---- (IA)^3
+  struct SiteScale {
+    Site site;
+    at::Tensor scale;  // undefined where the folder's is at fault
+  };
   void read_ia3();
+  void read_input_scale(const Modules::Layer& layer, std::vector<SiteScale>& scales);
+  void read_output_scales(const Modules::Layer& layer, std::vector<SiteScale>& scales);
 
   // ---- VeRA
   void read_vera();

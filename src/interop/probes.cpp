@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include <ATen/ops/cat.h>
-
 #include "base/random.h"
 #include "edit/lanes.h"
 #include "tensor/vocabulary_loss.h"

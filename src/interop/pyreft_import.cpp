@@ -130,7 +130,7 @@ class Reader {
       const std::optional<int64_t> layer = layer_of(component, item.items[kLayer].scalar);
       if (!layer) {
         fault("component " + quote(component) +
-              ": only the output of a whole block is a place here (" + component_name(model_, 0) +
+              ": only the output of a whole block is a place here (" + pyreft_component(model_, 0) +
               " or block_output)");
         continue;
       }
@@ -140,10 +140,6 @@ class Reader {
       const int64_t before = seen[component + "@" + std::to_string(*layer)]++;
       found_.push_back({pyreft_key(component, *layer, before), *layer, before});
     }
-  }
-
-  static std::string component_name(const Model& model, int64_t layer) {
-    return pyreft_component(model, layer);
   }
 
   // The block whose output a component is.
@@ -163,10 +159,9 @@ class Reader {
   }
 
   static std::optional<int64_t> small_number(const std::string& text) {
-    const bool is_number =
-        !text.empty() && text.size() < 7 &&
-        std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-    return is_number ? std::optional<int64_t>(std::stoll(text)) : std::nullopt;
+    constexpr int64_t kMost = 999'999;
+    const std::optional<int64_t> number = whole_number(text);
+    return number && *number >= 0 && *number <= kMost ? number : std::nullopt;
   }
 
   void check_keys() {
@@ -263,10 +258,6 @@ class Reader {
     return model_.sites.at({model_.config.last_stack(), static_cast<int16_t>(layer), Part::kOut});
   }
 
-  void put(const std::string& name, Tensor tensor) {
-    if (tensor.defined()) foreign_.tensors[name] = std::move(tensor);
-  }
-
   void read_tensors(const std::string& ours, ForeignTensors& tensors, bool has_bias) {
     const int64_t width = model_.config.width;
     for (const char* size : {"embed_dim", "interchange_dim"}) {
@@ -276,14 +267,15 @@ class Reader {
         std::string_view(kind_->name) == "LoreftIntervention";  // which writes Q, and no chart
     const std::string source = is_compact ? "" : "learned_source.";
     if (kind_->has_linear_source) {
-      put(ours + "weight", tensors.take(source + "weight", {rank_, width}));
-      put(ours + "bias", tensors.take(source + "bias", {rank_}));
+      foreign_.put(ours + "weight", tensors.take(source + "weight", {rank_, width}));
+      foreign_.put(ours + "bias", tensors.take(source + "bias", {rank_}));
     } else {
-      put(ours + "bias", tensors.take("learned_source", {rank_}));
+      foreign_.put(ours + "bias", tensors.take("learned_source", {rank_}));
     }
     if (!kind_->has_rotation) {
-      put(ours + "projection", tensors.take("proj_layer.weight", {rank_, width}));
-      if (has_bias) put(ours + "projection_bias", tensors.take("proj_layer.bias", {rank_}));
+      foreign_.put(ours + "projection", tensors.take("proj_layer.weight", {rank_, width}));
+      if (has_bias)
+        foreign_.put(ours + "projection_bias", tensors.take("proj_layer.bias", {rank_}));
       else if (!kind_->subtracts && tensors.has("proj_layer.bias"))
         tensors.drop("proj_layer.bias");  // nobody reads it there either
       return;
@@ -327,19 +319,9 @@ class Reader {
     const Path file = dir_ / kHeadFile;
     std::error_code error;
     if (!fs::exists(file, error)) return;
-    const int64_t width = model_.config.width;
     ForeignTensors tensors(load_torch_file(file), file.string());
-    const Family& family = family_of(model_.config);
-    for (const auto& [ours, theirs] : family.head_names) {
-      const auto found = tensors.all().find(theirs + ".weight");
-      const int64_t rows = ours == "out" && found != tensors.all().end() && found->second.dim() > 0
-                               ? found->second.size(0)
-                               : width;
-      if (ours == "out") foreign_.head_outputs = rows;
-      put(Adapter::kHeadPath + ours + ".weight", tensors.take(theirs + ".weight", {rows, width}));
-      if (model_.config.head_style != HeadStyle::kScore)
-        put(Adapter::kHeadPath + ours + ".bias", tensors.take(theirs + ".bias", {rows}));
-    }
+    for (const auto& [ours, theirs] : family_of(model_.config).head_names)
+      foreign_.put_head_layer(Adapter::kHeadPath + ours, theirs, model_.config, tensors);
     try {
       tensors.finish("");
     } catch (const InputError& fault) {

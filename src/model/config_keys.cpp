@@ -106,7 +106,8 @@ const KeyRule* rule_of(const std::string& key, const std::string& model_type) {
   return nullptr;
 }
 
-std::string shown(const Node& node) {
+// As a rule spells values: a scalar without quotes, anything else as JSON.
+std::string rule_spelling(const Node& node) {
   return node.kind == Node::Kind::kScalar ? node.scalar : to_json(node, -1);
 }
 
@@ -117,12 +118,12 @@ void check_value(Options& options, const std::string& key, const KeyRule& rule) 
   // To the programs that read these keys, null is as good as false.
   const bool is_off = found.kind == Node::Kind::kNull && !holds(rule.values, "true") &&
                       !holds(rule.values, "absolute");
-  if (rule.values.empty() || is_off || holds(rule.values, shown(found)) ||
+  if (rule.values.empty() || is_off || holds(rule.values, rule_spelling(found)) ||
       (is_empty && holds(rule.values, "{}")))
     return;
   options.fault(key, "another value than " + joined(rule.values, "or") +
                          " changes what the model computes and is not supported, found " +
-                         quote(shown(found)));
+                         quote(rule_spelling(found)));
 }
 
 std::vector<std::string> known_keys(const Options& options, const std::string& model_type) {

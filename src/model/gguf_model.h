@@ -59,8 +59,8 @@ std::pair<const Family&, const GgufForm&> gguf_form(const GgufMetadata& metadata
 // The same as the config.json that a folder of this model would have.
 Node gguf_config_json(const Path& model);
 
-// The same of a file that is open. `ignored`: keys of the metadata; those that are passed over are
-// added to `passed_over`.
+// The same of a file that is open. `ignored`: keys of the metadata; `passed_over` becomes the list
+// of those that are passed over.
 Node gguf_config_json(const GgufFile& file, const IgnoredKeys& ignored = {},
                       std::vector<std::string>* passed_over = nullptr);
 

@@ -86,7 +86,7 @@ Node vocabulary_node(const TokenTable& tokens) {
   return Node::map(std::move(members));
 }
 
-// TokenTable that are found whole in a text: control tokens, and those that a user has added.
+// Tokens that are found whole in a text: control tokens, and those that a user has added.
 Node added_tokens_node(const TokenTable& tokens) {
   Node list = Node::list();
   for (size_t id = 0; id < tokens.texts.size(); ++id) {

@@ -12,7 +12,7 @@ namespace graft {
 
 namespace {
 
-constexpr uint64_t kMaxTokens = uint64_t{1} << 22, kMaxMerges = uint64_t{1} << 21;
+constexpr uint64_t kMaxMerges = uint64_t{1} << 21;
 // Of a piece whose merges are looked for: the work grows with the square.
 constexpr size_t kMaxPieceBytes = 4096;
 
@@ -30,7 +30,7 @@ Node pair_node(std::string_view left, std::string_view right) {
 
 std::vector<double> read_scores(const TokenTable& tokens) {
   const std::string key = tokenizer_key("scores");
-  std::vector<double> scores = tokens.metadata.numbers(key, kMaxTokens);
+  std::vector<double> scores = tokens.metadata.numbers(key, kMaxGgufTokens);
   if (scores.size() != tokens.texts.size())
     tokens.metadata.fail(key, "expected " + std::to_string(tokens.texts.size()) +
                                   " scores, one a token, found " + std::to_string(scores.size()));
@@ -64,9 +64,9 @@ std::string tokenizer_key(std::string_view name) { return "tokenizer.ggml." + st
 TokenTable read_token_table(const GgufMetadata& metadata) {
   TokenTable tokens{metadata, {}, {}};
   const std::string tokens_key = tokenizer_key("tokens"), types_key = tokenizer_key("token_type");
-  for (const std::string_view text : metadata.texts(tokens_key, kMaxTokens))
+  for (const std::string_view text : metadata.texts(tokens_key, kMaxGgufTokens))
     tokens.texts.emplace_back(text);
-  for (const int64_t type : metadata.integers(types_key, kMaxTokens)) {
+  for (const int64_t type : metadata.integers(types_key, kMaxGgufTokens)) {
     if (type < 1 || type > 6)
       metadata.fail(types_key, "expected types in 1..6, found " + std::to_string(type));
     tokens.types.push_back(static_cast<GgufTokenType>(type));

@@ -21,6 +21,9 @@ enum class GgufTokenType : int64_t {
   kByte = 6
 };
 
+// As many as a vocabulary of tokenizer.json may have (text/vocabulary.h), which these become.
+inline constexpr uint64_t kMaxGgufTokens = uint64_t{1} << 21;
+
 struct TokenTable {
   const GgufMetadata& metadata;
   std::vector<std::string> texts;  // by id

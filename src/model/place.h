@@ -124,6 +124,17 @@ constexpr bool is_ffn_layer(Part part) {
   return part == Part::kFfnUp || part == Part::kFfnGate || part == Part::kFfnDown;
 }
 constexpr bool is_cross(Part part) { return part >= Part::kCrossQ && part <= Part::kCrossNorm; }
+// Of the parts of a block that read the same rows, the first: queries, keys and values do, what
+// enters both halves of a gated feed-forward, and both parts of what attention reads of an encoder.
+constexpr Part first_reader(Part part) {
+  switch (part) {
+    case Part::kAttnK:
+    case Part::kAttnV: return Part::kAttnQ;
+    case Part::kCrossV: return Part::kCrossK;
+    case Part::kFfnGate: return Part::kFfnUp;
+    default: return part;
+  }
+}
 constexpr bool is_norm(Part part) {
   return part == Part::kAttnNorm || part == Part::kAttnQNorm || part == Part::kAttnKNorm ||
          part == Part::kCrossNorm || part == Part::kFfnNorm || part == Part::kNorm ||

@@ -26,6 +26,8 @@ RotaryTable rotary_table(const std::vector<double>& frequencies, const at::Tenso
 // Bucket of each distance (key position - query position) from -(range-1) to range-1, [2*range-1]
 // int64: exact near zero, then by logarithm up to max_distance (Raffel et al. 2020,
 // arXiv:1910.10683, sec. 2.1, as released). A causal stack has no buckets for keys that come later.
+// Requires: of the buckets of one side, half is one at least and below max_distance. A side has all
+// buckets of a causal stack, else half of them.
 at::Tensor distance_buckets(const DistanceBias& bias, bool is_causal, int64_t range);
 
 }  // namespace graft

@@ -38,10 +38,6 @@ bool begins_as_gguf(const MappedFile& file) {
   return text.starts_with("GGUF");
 }
 
-}  // namespace
-
-namespace {
-
 size_t at_kind(TensorKind kind) { return static_cast<size_t>(kind); }
 
 }  // namespace

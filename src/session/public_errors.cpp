@@ -7,7 +7,8 @@
 #include <stdexcept>
 #include <variant>
 
-#include "base/printable.h"
+#include "base/files.h"
+#include "graft/errors.h"
 
 namespace graft {
 
@@ -15,8 +16,7 @@ void rethrow_public() {
   try {
     throw;
   } catch (const std::filesystem::filesystem_error& error) {
-    throw IoError("cannot look at " + named(error.path1().string()) + ": " +
-                  error.code().message());
+    throw IoError(refusal_text(error));
   } catch (const c10::Error& error) {
     throw InternalError(error.what_without_backtrace());
   } catch (const std::logic_error& error) {

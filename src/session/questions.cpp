@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "infer/records.h"
 #include "infer/uncertainty.h"
 #include "session/subject.h"
 
@@ -40,12 +41,6 @@ std::map<std::string, std::string> cells_of(const Question& question, size_t num
   put_text(first_columns(task), question.text, number, task, cells);
   if (task.has_second()) put_text(second_columns(task), question.second, number, task, cells);
   return cells;
-}
-
-std::vector<double> numbers_of(const at::Tensor& values) {
-  const at::Tensor wide = values.to(at::kDouble).contiguous();
-  const auto* first = wide.const_data_ptr<double>();
-  return {first, first + wide.numel()};
 }
 
 }  // namespace
@@ -130,7 +125,7 @@ std::vector<AnswerUncertainty> uncertainties_of(const Task& task, const at::Tens
                    .information = at(all.information, row),
                    .disagreement = at(all.disagreement, row),
                    .variances = {}});
-    if (all.variance.defined()) out.back().variances = numbers_of(all.variance[row]);
+    if (all.variance.defined()) out.back().variances = doubles_of(all.variance[row]);
   }
   return out;
 }
@@ -138,12 +133,11 @@ std::vector<AnswerUncertainty> uncertainties_of(const Task& task, const at::Tens
 Answer answer_of(const Task& task, const at::Tensor& logits) {
   Answer answer;
   if (const auto* values = task.find<Regression>()) {
-    answer.value = numbers_of(logits).front();
-    if (values->least) answer.value = std::max(answer.value, *values->least);
+    answer.value = values->answered(doubles_of(logits).front());
     answer.scores = {answer.value};
     return answer;
   }
-  answer.scores = numbers_of(logits.softmax(0));
+  answer.scores = doubles_of(logits.softmax(0));
   const auto best = static_cast<size_t>(logits.argmax().item<int64_t>());
   answer.label = task.labels()[best];
   answer.value = answer.scores[best];

@@ -64,10 +64,10 @@ std::vector<AdapterPrompts> by_adapter(const OpenedModel& opened,
 GenerateOptions generate_options(const OpenedModel& opened, const WritingOptions& options) {
   GenerationRequest request{.ignores_model = options.ignores_model_settings};
   for (const std::string& setting : options.settings) {
-    const size_t equals = setting.find('=');
-    if (equals == std::string::npos)
+    const auto parts = key_and_value(setting);
+    if (!parts)
       throw InputError(quote(setting) + ": expected key=value, such as max_new_tokens=60");
-    set_path(request.given, setting.substr(0, equals), setting.substr(equals + 1));
+    set_path(request.given, parts->first, parts->second);
   }
   std::erase_if(request.given.members, [&](const auto& member) {
     if (member.first != "seed") return false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/aliases.h"
+#include "base/edit_paths.h"
 #include "base/error.h"
 #include "base/options.h"
 #include "base/spelling.h"
@@ -12,31 +13,6 @@
 namespace graft {
 
 namespace {
-
-// Every map of options in `edits`, with its path: "0.lora", and inside a combinator
-// "0.gate.of.lora" or "0.gate.of.1.lora".
-void collect_options(Node& edits, const std::string& path,
-                     std::vector<std::pair<std::string, Node*>>& out);
-
-void collect_entry(Node& entry, const std::string& path,
-                   std::vector<std::pair<std::string, Node*>>& out) {
-  std::string kind;
-  for (auto& [name, options] : entry.members) {
-    if (name == "of") continue;
-    kind = name;
-    if (options.kind == Node::Kind::kMap) out.emplace_back(path + name, &options);
-  }
-  Node* of = entry.find("of") == nullptr ? nullptr : &entry["of"];
-  if (of != nullptr && of->kind == Node::Kind::kMap) collect_entry(*of, path + kind + ".of.", out);
-  if (of != nullptr && of->kind == Node::Kind::kList)
-    collect_options(*of, path + kind + ".of.", out);
-}
-
-void collect_options(Node& edits, const std::string& path,
-                     std::vector<std::pair<std::string, Node*>>& out) {
-  for (size_t i = 0; i < edits.items.size(); ++i)
-    collect_entry(edits.items[i], path + std::to_string(i) + ".", out);
-}
 
 // No edit has such an option; another setting may, unless it is sure what was meant.
 class UnknownOption : public InputError {
@@ -51,9 +27,7 @@ class UnknownOption : public InputError {
 
 void set_adapter_option(Node& definition, const std::string& key, const std::string& value,
                         const std::string& setting) {
-  std::vector<std::pair<std::string, Node*>> all;
-  if (Node* edits = &definition["edits"]; edits->kind == Node::Kind::kList)
-    collect_options(*edits, "", all);
+  const std::vector<std::pair<std::string, Node*>> all = edit_options(definition["edits"]);
   std::vector<std::pair<std::string, Node*>> having;
   std::vector<std::string> known;
   for (const auto& [path, options] : all) {
@@ -124,11 +98,9 @@ Node described_edits(const Node& definition, const EditTarget& target, const std
 
 // "dropout=0.1 is a setting of the run ...; the option of that name of an edit is
 // adapter.0.lora.dropout", or "".
-std::string namesake_note(const std::string& key, const std::string& setting, Node& edits) {
-  std::vector<std::pair<std::string, Node*>> all;
-  if (edits.kind == Node::Kind::kList) collect_options(edits, "", all);
+std::string namesake_note(const std::string& key, const std::string& setting, const Node& edits) {
   std::vector<std::string> paths;
-  for (const auto& [path, options] : all) {
+  for (const auto& [path, options] : edit_options(edits)) {
     if (options->find(key) != nullptr) paths.push_back("adapter." + path + "." + key);
   }
   if (paths.empty()) return "";
@@ -145,17 +117,18 @@ std::vector<std::string> apply_settings(const std::vector<std::string>& settings
   std::vector<std::string> notes;
   bool is_filled = false;
   for (const std::string& setting : settings) {
-    const size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0)
+    const auto parts = key_and_value(setting);
+    if (!parts)
       throw InputError(setting_text(quote(setting)) +
                        ": expected key=value, such as epochs=5 or adapter.rank=4");
-    const std::string key = setting.substr(0, equals), value = setting.substr(equals + 1);
+    const auto& [key, value] = *parts;
     if (key.starts_with("head.")) {
       set_path(definition, key, value);
       continue;
     }
     if (is_run_key(key)) {
-      Node edits = is_filled ? definition["edits"] : described_edits(definition, target, source);
+      const Node edits =
+          is_filled ? definition["edits"] : described_edits(definition, target, source);
       if (std::string note = namesake_note(key, setting, edits); !note.empty())
         notes.push_back(std::move(note));
       set_path(run, key, value);

@@ -1,10 +1,10 @@
 #include "session/subject.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "base/spelling.h"
+#include "base/wording.h"
 #include "feed/dataset.h"
 #include "infer/evaluate.h"
 
@@ -98,9 +98,8 @@ ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter
     const size_t equals = request.rfind('=');
     const std::string name = equals == std::string::npos ? "" : request.substr(0, equals);
     const std::string value = equals == std::string::npos ? request : request.substr(equals + 1);
-    char* end = nullptr;
-    const double number = std::strtod(value.c_str(), &end);
-    if (value.empty() || *end != '\0' || !(number >= 0 && number <= 1))
+    const std::optional<double> number = finite_number(value);
+    if (!number || !(*number >= 0 && *number <= 1))
       throw InputError(option_name("gate") + ": expected a value in 0..1, or NAME=VALUE, found " +
                        quote(request));
     const bool is_known = std::any_of(gates.begin(), gates.end(), [&](const std::string& gate) {
@@ -112,7 +111,7 @@ ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter
           (gates.empty()
                ? "; the adapter has none"
                : did_you_mean(name, gates) + "; there are " + joined_first(gates, kShown)));
-    out.push_back({name, number});
+    out.push_back({name, *number});
   }
   return std::make_shared<const std::vector<ForcedGate>>(std::move(out));
 }

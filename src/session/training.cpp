@@ -1,5 +1,6 @@
 // Training runs for a program: graft/run.h.
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -47,7 +48,36 @@ std::vector<RunInputs> load_together(const std::vector<RunRequest>& requests, co
   return out;
 }
 
-RunOutcome outcome_of(const Members::Status& status) {
+std::string lower_memory_together() {
+  return std::string(kLowerMemory) + ", or train fewer runs at once";
+}
+
+// A run among others: its place in the list of members, or why it could not begin.
+struct Joined {
+  std::string out;  // its folder
+  std::optional<size_t> place = {};
+  std::string failure = {};
+};
+
+// What goes wrong while one begins (its folder cannot be made) is that run's own, as it is later:
+// those that have begun go on.
+Joined join(Members& members, RunInputs inputs, Observer* observer) {
+  Joined joined{.out = inputs.config.out};
+  try {
+    joined.place = with_public_errors(lower_memory_together(), [&] {
+      return members.join(std::move(inputs), StartMode::kFresh, observer);
+    });
+  } catch (const InputError& error) {
+    joined.failure = error.what();
+  } catch (const IoError& error) {
+    joined.failure = error.what();
+  }
+  return joined;
+}
+
+RunOutcome outcome_of(const Members& members, const Joined& joined) {
+  if (!joined.place) return {.out = joined.out, .end = RunEnd::kStopped, .failure = joined.failure};
+  const Members::Status& status = members.status(*joined.place);
   return {.out = status.out,
           .end = status.state == Members::State::kDone ? RunEnd::kDone : RunEnd::kStopped,
           .failure = status.failure,
@@ -59,17 +89,22 @@ std::vector<RunOutcome> drive_together(std::vector<RunInputs> inputs,
                                        const std::vector<Observer*>& observers) {
   const auto observer_of = [&](size_t i) { return observers.empty() ? nullptr : observers[i]; };
   Members members;
+  std::vector<Joined> all;
   for (size_t i = 0; i < inputs.size(); ++i)
-    members.join(std::move(inputs[i]), StartMode::kFresh, observer_of(i));
+    all.push_back(join(members, std::move(inputs[i]), observer_of(i)));
+  const auto stops = [&](size_t i) {
+    const bool trains =
+        all[i].place && members.status(*all[i].place).state == Members::State::kTraining;
+    return trains && observer_of(i) != nullptr && observer_of(i)->wants_stop();
+  };
   while (!members.is_done()) {
     members.step();
-    for (size_t i = 0; i < members.size(); ++i) {
-      const bool trains = members.status(i).state == Members::State::kTraining;
-      if (trains && observer_of(i) != nullptr && observer_of(i)->wants_stop()) members.leave(i);
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (stops(i)) members.leave(*all[i].place);
     }
   }
   std::vector<RunOutcome> out;
-  for (size_t i = 0; i < members.size(); ++i) out.push_back(outcome_of(members.status(i)));
+  for (const Joined& joined : all) out.push_back(outcome_of(members, joined));
   return out;
 }
 
@@ -90,7 +125,7 @@ std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
     throw InputError("observers: expected none or one a run, found " +
                      counted(std::ssize(observers), "observer") + " for " +
                      counted(std::ssize(requests), "run"));
-  return with_public_errors(std::string(kLowerMemory) + ", or train fewer runs at once", [&] {
+  return with_public_errors(lower_memory_together(), [&] {
     return drive_together(load_together(requests, Share{share}), observers);
   });
 }

@@ -27,11 +27,6 @@ std::map<int64_t, double> counts_at(const AnswerTable& answers, size_t row) {
   return counts;
 }
 
-std::optional<double> beyond_chance(double agreement, double chance) {
-  if (chance >= 1) return std::nullopt;
-  return (agreement - chance) / (1 - chance);
-}
-
 }  // namespace
 
 double pairwise_agreement(const AnswerTable& answers) {
@@ -55,20 +50,8 @@ std::optional<double> fleiss_kappa(const AnswerTable& answers) {
   const auto all = static_cast<double>(answers.size() * answers.front().size());
   double chance = 0;
   for (const auto& [answer, count] : totals) chance += (count / all) * (count / all);
-  return beyond_chance(pairwise_agreement(answers), chance);
-}
-
-std::optional<double> cohen_kappa(const AnswerTable& answers) {
-  check_answers(answers);
-  ensure(answers.size() == 2, "cohen_kappa: two runs");
-  std::map<int64_t, std::pair<double, double>> totals;
-  for (const int64_t answer : answers[0]) totals[answer].first += 1;
-  for (const int64_t answer : answers[1]) totals[answer].second += 1;
-  if (totals.size() == 1) return std::nullopt;
-  const auto rows = static_cast<double>(answers.front().size());
-  double chance = 0;
-  for (const auto& [answer, count] : totals) chance += (count.first / rows) * (count.second / rows);
-  return beyond_chance(pairwise_agreement(answers), chance);
+  if (chance >= 1) return std::nullopt;
+  return (pairwise_agreement(answers) - chance) / (1 - chance);
 }
 
 }  // namespace graft

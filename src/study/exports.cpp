@@ -10,17 +10,14 @@
 #include "base/error.h"
 #include "base/version.h"
 #include "study/event_file.h"
+#include "study/file_name.h"
 
 namespace graft {
 
 std::string file_name(const std::string& name, std::set<std::string>& taken) {
   std::string out;
-  for (const char c : name) {
-    const bool is_plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' ||
-                          c == '-' || c == '_' || c == '+';
-    out += is_plain ? c : '_';
-  }
-  out = out.substr(0, 150);
+  for (const char c : name) out += stands_in_name(c) ? c : '_';
+  out = out.substr(0, kLongestName);
   if (out.empty() || out.front() == '.') out = "_" + out;  // neither hidden nor another folder
   std::string own = out;
   for (size_t k = 2; !taken.insert(own).second; ++k) own = out + "-" + std::to_string(k);

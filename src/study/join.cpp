@@ -1,6 +1,9 @@
 // What one file of a study has done, put into another: of shards that become one, and of a study
 // that got more members.
+#include <functional>
+
 #include "base/error.h"
+#include "base/files.h"
 #include "study/database.h"
 #include "study/store.h"
 
@@ -34,20 +37,30 @@ void take_members(const StudyStore& shard, const Path& path, StudyStore& joined)
   }
 }
 
+// A study at `part` that `fill` fills; where that throws, no file stays.
+void make_study(const Path& part, const StudyPlan& plan,
+                const std::function<void(StudyStore&)>& fill) {
+  try {
+    StudyStore store = StudyStore::open(part, plan);
+    fill(store);
+  } catch (...) {
+    fs::remove(part);
+    throw;
+  }
+}
+
 }  // namespace
 
 void extend_study(const Path& path, const StudyPlan& plan) {
   const Path part = fresh_beside(path, ".extended");
-  {
+  make_study(part, plan, [&](StudyStore& extended) {
     const StudyStore before = StudyStore::read(path);
     const std::vector<MemberStatus> statuses = before.statuses();
     const std::vector<size_t> places = plan.places_of(before.plan()).value();
-    StudyStore extended = StudyStore::open(part, plan);
     for (size_t i = 0; i < places.size(); ++i)
       copy_end(before, i, statuses[i], extended, places[i]);
-  }
-  fs::rename(part, path);
-  sync_directory(path.has_parent_path() ? path.parent_path() : Path("."));
+  });
+  rename_over(part, path);
 }
 
 void join_studies(const std::vector<Path>& files, const Path& out) {
@@ -56,8 +69,7 @@ void join_studies(const std::vector<Path>& files, const Path& out) {
     throw InputError("'" + out.string() + "': is there already; give another file");
   const StudyPlan plan = StudyStore::read(files.front()).plan();
   const Path part = fresh_beside(out, ".joined");
-  try {
-    StudyStore joined = StudyStore::open(part, plan);
+  make_study(part, plan, [&](StudyStore& joined) {
     for (const Path& file : files) {
       const StudyStore shard = StudyStore::read(file);
       if (shard.plan().digest() != plan.digest())
@@ -65,10 +77,7 @@ void join_studies(const std::vector<Path>& files, const Path& out) {
                          files.front().string() + "': " + shard.plan().difference_from(plan));
       take_members(shard, file, joined);
     }
-  } catch (...) {
-    fs::remove(part);
-    throw;
-  }
+  });
   name_new_file(part, out);
 }
 

@@ -11,8 +11,12 @@ KeptNode KeptNode::below(const Node& node, std::string_view step) const {
   return {node, source_, path_ + "/" + std::string(step)};
 }
 
-KeptNode KeptNode::at(std::string_view key) const {
+void KeptNode::expect_map() const {
   if (node_->kind != Node::Kind::kMap) refuse("keys and values");
+}
+
+KeptNode KeptNode::at(std::string_view key) const {
+  expect_map();
   static const Node kNothing = Node::null();
   const Node* found = node_->find(key);
   return below(found != nullptr ? *found : kNothing, key);

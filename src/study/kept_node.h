@@ -21,6 +21,7 @@ class KeptNode {
   // `node` must outlive the object. `source`: the file, as messages name it.
   KeptNode(const Node& node, std::string source) : KeptNode(node, std::move(source), "") {}
 
+  void expect_map() const;
   KeptNode at(std::string_view key) const;  // of a map
   // Of a list, of `count` items where that is given.
   std::vector<KeptNode> items(std::optional<size_t> count = {}) const;

@@ -1,11 +1,11 @@
 #include "study/plan_members.h"
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <set>
 
 #include "base/error.h"
+#include "study/file_name.h"
 
 namespace graft {
 
@@ -201,13 +201,11 @@ class Multiplier {
   static std::string folder_name(const std::string& name) {
     std::string out;
     for (const char c : name) {
-      const bool is_plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' ||
-                            c == '-' || c == '_' || c == '+';
       if (c == ',') out += '_';
       else if (c == ' ') out += out.empty() || out.back() == '_' ? "" : "-";
-      else out += is_plain ? c : '_';
+      else out += stands_in_name(c) ? c : '_';
     }
-    return out.substr(0, 150);  // file systems end at 255 bytes
+    return out.substr(0, kLongestName);
   }
 
   StudyParts parts_;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/document.h"
+#include "base/edit_paths.h"
 #include "base/error.h"
 #include "base/printable.h"
 #include "study/harvest.h"
@@ -38,28 +39,23 @@ void flatten(const Node& node, const std::string& path, Settings& out) {
   out.emplace_back(path, text);
 }
 
-// Puts the options of all edits with their paths into `out`, {"0.gate.of.lora.rank", "4"}. What the
-// edits are: "gate of lora, bitfit".
-std::string flatten_edits(const Node& edits, const std::string& path, Settings& out) {
+// What a list of edits, or one of them, is: "gate of lora, bitfit".
+std::string kinds_text(const Node& edits) {
   std::string kinds;
-  for (size_t i = 0; i < edits.items.size(); ++i)
-    kinds +=
-        (i == 0 ? "" : ", ") + flatten_edits(edits.items[i], path + std::to_string(i) + ".", out);
+  for (const Node& edit : edits.items) kinds += (kinds.empty() ? "" : ", ") + kinds_text(edit);
   for (const auto& [name, value] : edits.members) {
-    if (name == "of") continue;
-    kinds = name;
-    if (value.kind == Node::Kind::kMap) flatten(value, path + name, out);
+    if (name != "of") kinds = name;
   }
-  if (const Node* of = edits.find("of"))
-    kinds += " of " + flatten_edits(*of, path + kinds + ".of.", out);
+  if (const Node* of = edits.find("of")) kinds += " of " + kinds_text(*of);
   return kinds;
 }
 
 // As settings of a study are spelled: {"adapter.rank", "4"} where one edit alone has the option,
 // else {"adapter.0.lora.rank", "4"}.
 void add_options(const Node& edits, Settings& out) {
+  out.emplace_back("adapter.edits", kinds_text(edits));
   Settings all;
-  out.emplace_back("adapter.edits", flatten_edits(edits, "", all));
+  for (const auto& [path, options] : edit_options(edits)) flatten(*options, path, all);
   const auto last = [](const std::string& path) { return path.substr(path.rfind('.') + 1); };
   std::map<std::string, int> counts;
   for (const auto& [path, value] : all) ++counts[last(path)];

@@ -8,50 +8,12 @@
 #include "data/metrics.h"
 #include "study/kept_node.h"
 #include "study/search.h"
+#include "study/search_record.h"
 #include "study/search_trials.h"
 
 namespace graft {
 
 namespace {
-
-constexpr int64_t kSearchVersion = 1;
-
-Node settings_node(const TrialSettings& settings) {
-  Node out = Node::map();
-  for (const auto& [key, value] : settings) out[key] = parse_yaml(value, key);
-  return out;
-}
-
-// A trial that is over: the score of each seed, or why it has none.
-struct TrialRecord {
-  Trial trial;
-  std::vector<double> scores;
-  std::string metric, reason;
-
-  std::optional<double> mean() const {
-    if (scores.empty() || !reason.empty()) return std::nullopt;
-    double sum = 0;
-    for (const double score : scores) sum += score;
-    return sum / static_cast<double>(scores.size());
-  }
-};
-
-Node to_node(const TrialRecord& record) {
-  std::vector<Node> scores;
-  for (const double score : record.scores) scores.push_back(Node::number(score));
-  return Node::map({{"candidate", Node::integer(static_cast<int64_t>(record.trial.candidate + 1))},
-                    {"rung", Node::integer(static_cast<int64_t>(record.trial.rung + 1))},
-                    {"settings", settings_node(record.trial.settings)},
-                    {"metric", Node::text(record.metric)},
-                    {"scores", Node::list(std::move(scores))},
-                    {"reason", Node::text(record.reason)}});
-}
-
-TrialRecord record_of(const KeptNode& node, Trial trial) {
-  TrialRecord record{std::move(trial), {}, node.at("metric").text(), node.at("reason").text()};
-  for (const KeptNode& score : node.at("scores").items()) record.scores.push_back(score.number());
-  return record;
-}
 
 // What came of the runs of a trial, one a seed.
 class TrialEnds final : public StudyEnds {
@@ -84,12 +46,17 @@ class TrialEnds final : public StudyEnds {
   std::function<void(size_t run)> starts_;
 };
 
+// How a number stands in a digest. By six decimals, as in files of earlier versions, small ones
+// that differ look alike.
+std::string six_decimals(double value) { return std::to_string(value); }
+std::string exactly(double value) { return Node::number(value).scalar; }
+
 class SearchRunner {
  public:
   SearchRunner(StudyFile& study, StudyEngine& engine, const SearchOptions& options)
       : study_(study), engine_(engine), options_(options), groups_(groups_of(study)) {
     done_ = Node::map({{"version", Node::integer(kSearchVersion)},
-                       {"digest", Node::text(digest())},
+                       {"digest", Node::text(digest(exactly))},
                        {"searches", Node::list()}});
     read();
     most_ = groups_.size() * most_trials(*study.search) * study.search->seeds.size();
@@ -107,7 +74,7 @@ class SearchRunner {
   Path file() const { return options_.out / "search.json"; }
 
   // Of all that a trial's score depends on.
-  std::string digest() {
+  std::string digest(std::string (*number)(double)) {
     std::string text;
     for (const SearchGroup& group : groups_) {
       const std::unique_ptr<Searcher> searcher = searcher_of(group);
@@ -118,12 +85,12 @@ class SearchRunner {
     }
     for (const int64_t seed : study_.search->seeds) text += std::to_string(seed) + " ";
     for (const SearchAxis& axis : study_.search->axes) {
-      text += axis.key + " " + std::to_string(axis.low) + " " + std::to_string(axis.high);
+      text += axis.key + " " + number(axis.low) + " " + number(axis.high);
       for (const std::string& value : axis.values) text += " " + value;
     }
     if (study_.search->halving) {
       text += study_.search->halving->key + std::to_string(study_.search->halving->factor);
-      for (const double budget : study_.search->halving->budgets) text += std::to_string(budget);
+      for (const double budget : study_.search->halving->budgets) text += number(budget);
     }
     text += std::to_string(study_.search->tries) + " " + std::to_string(study_.search->draw);
     return sha256(text);
@@ -136,8 +103,10 @@ class SearchRunner {
   void read() {
     if (!std::filesystem::exists(file())) return;
     Node found = parse_json(read_file(file()), file().string());
-    const Node* digest = found.find("digest");
-    if (digest == nullptr || digest->scalar != done_.find("digest")->scalar)
+    const Node* kept = found.find("digest");
+    const bool is_same = kept != nullptr && (kept->scalar == done_.find("digest")->scalar ||
+                                             kept->scalar == digest(six_decimals));
+    if (!is_same)
       throw InputError("'" + file().string() +
                        "': holds another search than the study's; move it away, or give another "
                        "folder");
@@ -254,19 +223,7 @@ class SearchRunner {
   // Writes what is known so far.
   void keep(const SearchGroup& group, const std::vector<Node>& trials, const Searcher& searcher,
             bool is_over) {
-    std::vector<Node> stopped;
-    for (const StoppedCandidate& each : searcher.stopped())
-      stopped.push_back(
-          Node::map({{"candidate", Node::integer(static_cast<int64_t>(each.candidate + 1))},
-                     {"rung", Node::integer(static_cast<int64_t>(each.rung + 1))},
-                     {"reason", Node::text(each.reason)}}));
-    const std::optional<Trial> best = is_over ? searcher.best() : std::nullopt;
-    Node node = Node::map(
-        {{"name", Node::text(group.name)},
-         {"trials", Node::list(trials)},
-         {"stopped", Node::list(std::move(stopped))},
-         {"best", best ? Node::integer(static_cast<int64_t>(best->candidate + 1)) : Node::null()},
-         {"settings", best ? settings_node(best->settings) : Node::null()}});
+    Node node = search_node(group.name, trials, searcher, is_over);
     std::vector<Node>& searches = done_["searches"].items;
     const bool is_known = !searches.empty() && searches.back().find("name")->scalar == group.name;
     if (is_known) searches.back() = std::move(node);

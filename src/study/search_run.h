@@ -16,6 +16,10 @@ struct SearchOptions {
   std::function<void(const std::string& trial, const std::string& reason)> failed = {};
 };
 
+// The content of folder/search.json, for a page; null where there is none. Throws InputError where
+// it is damaged. (In search_record.cpp.)
+Node read_searches(const Path& folder);
+
 // Throws InputError where a setting that is searched stands elsewhere in the study, is none, has a
 // value that a member cannot have, or changes nothing; or where a seed of the search is one of the
 // members'. (In search_check.cpp.)

@@ -395,10 +395,4 @@ void StudyStore::fail(size_t member, const std::string& reason) {
   transaction.commit();
 }
 
-void StudyStore::retry(size_t member) {
-  Transaction transaction(*database_);
-  set_state(member, MemberState::kWaiting, "");
-  transaction.commit();
-}
-
 }  // namespace graft

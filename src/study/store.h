@@ -134,7 +134,6 @@ class StudyStore {
 
   void finish(size_t member, const MemberResult& result);
   void fail(size_t member, const std::string& reason);
-  void retry(size_t member);  // a failed member waits again
 
  private:
   explicit StudyStore(std::unique_ptr<Database> database);

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <set>
 #include <string_view>
@@ -120,15 +119,12 @@ StudyPlan plan_study(const StudyFile& study, StudyEngine& engine) {
 }
 
 Shard parse_shard(const std::string& text) {
-  Shard shard;
-  const char* const end = text.data() + text.size();
-  const auto index = std::from_chars(text.data(), end, shard.index);
-  const bool has_slash = index.ec == std::errc{} && index.ptr != end && *index.ptr == '/';
-  if (has_slash) {
-    const auto count = std::from_chars(index.ptr + 1, end, shard.count);
-    const bool is_whole = count.ec == std::errc{} && count.ptr == end;
-    if (is_whole && shard.index >= 1 && shard.index <= shard.count) return shard;
-  }
+  const std::string_view all = text;
+  const size_t slash = std::min(all.find('/'), all.size());
+  const std::optional<int64_t> index = whole_number(all.substr(0, slash));
+  const std::optional<int64_t> count = whole_number(all.substr(std::min(slash + 1, all.size())));
+  if (index && count && *index >= 1 && *index <= *count)
+    return {static_cast<size_t>(*index), static_cast<size_t>(*count)};
   throw InputError(option_name("shard") +
                    ": expected K/N, the K-th of N parts, such as 2/8, found " + quote(text));
 }

@@ -5,6 +5,7 @@
 
 #include "base/document.h"
 #include "base/wording.h"
+#include "data/row_writer.h"
 
 namespace graft {
 
@@ -109,73 +110,89 @@ std::string verdict(const Comparison& each, double alpha) {
   return "not decided";
 }
 
+std::vector<std::string> comparison_columns(StudyTableFormat format) {
+  if (format != StudyTableFormat::kCsv)
+    return {"first", "second", "pairs", "difference", "BCa", "p", "p (Holm)", "rows", "verdict"};
+  return {"first",
+          "second",
+          "metric",
+          "pairs",
+          "mean",
+          "deviation",
+          "low",
+          "high",
+          "bca_low",
+          "bca_high",
+          "p",
+          "p_is_exact",
+          "holm_p",
+          "only_first",
+          "only_second",
+          "mcnemar_p",
+          "mcnemar_chi_square",
+          "mcnemar_chi_square_p",
+          "decided",
+          "pairs_to_decide"};
+}
+
+// Every number as it is, under comparison_columns of CSV.
+std::vector<std::string> comparison_numbers(const Comparison& each) {
+  const auto end = [](const std::optional<Interval>& interval, double Interval::*side) {
+    return interval ? full((*interval).*side) : "";
+  };
+  const auto of_rows = [&](const auto& value) {
+    return each.rows ? full(static_cast<double>(value(*each.rows))) : "";
+  };
+  return {each.first,
+          each.second,
+          each.metric,
+          std::to_string(each.differences.size()),
+          full(each.summary.mean),
+          full(each.summary.deviation),
+          end(each.student, &Interval::low),
+          end(each.student, &Interval::high),
+          end(each.bca, &Interval::low),
+          end(each.bca, &Interval::high),
+          full(each.flips.p),
+          each.flips.is_exact ? "true" : "false",
+          full(each.holm_p),
+          of_rows([](const McNemar& m) { return m.only_first; }),
+          of_rows([](const McNemar& m) { return m.only_second; }),
+          of_rows([](const McNemar& m) { return m.exact_p; }),
+          of_rows([](const McNemar& m) { return m.chi_square; }),
+          of_rows([](const McNemar& m) { return m.chi_square_p; }),
+          each.is_decided ? "true" : "false",
+          each.needed ? std::to_string(*each.needed) : ""};
+}
+
+// For the eye.
+std::vector<std::string> comparison_texts(const Comparison& each, double alpha,
+                                          StudyTableFormat format) {
+  return {each.first,
+          each.second,
+          std::to_string(each.differences.size()),
+          plus_minus(each.summary.mean, each.student, format),
+          interval_text(each.bca),
+          p_text(each.flips.p),
+          p_text(each.holm_p),
+          rows_text(each.rows),
+          verdict(each, alpha)};
+}
+
 TextTable comparisons(const StudyTable& table, StudyTableFormat format) {
   TextTable out;
   if (!table.comparisons.empty()) put_factors(table.comparisons.front().group, true, out.header);
-  const bool is_csv = format == StudyTableFormat::kCsv;
-  const std::vector<std::string> columns =
-      is_csv ? std::vector<std::string>{"first",
-                                        "second",
-                                        "metric",
-                                        "pairs",
-                                        "mean",
-                                        "deviation",
-                                        "low",
-                                        "high",
-                                        "bca_low",
-                                        "bca_high",
-                                        "p",
-                                        "p_is_exact",
-                                        "holm_p",
-                                        "only_first",
-                                        "only_second",
-                                        "mcnemar_p",
-                                        "mcnemar_chi_square",
-                                        "mcnemar_chi_square_p",
-                                        "decided",
-                                        "pairs_to_decide"}
-             : std::vector<std::string>{"first", "second",   "pairs", "difference", "BCa",
-                                        "p",     "p (Holm)", "rows",  "verdict"};
+  const std::vector<std::string> columns = comparison_columns(format);
   out.header.insert(out.header.end(), columns.begin(), columns.end());
   const double alpha =
       table.alpha / static_cast<double>(std::max<size_t>(table.comparisons.size(), 1));
   for (const Comparison& each : table.comparisons) {
     std::vector<std::string>& row = out.rows.emplace_back();
     put_factors(each.group, false, row);
-    const std::string pairs = std::to_string(each.differences.size());
-    if (!is_csv) {
-      row.insert(row.end(), {each.first, each.second, pairs,
-                             plus_minus(each.summary.mean, each.student, format),
-                             interval_text(each.bca), p_text(each.flips.p), p_text(each.holm_p),
-                             rows_text(each.rows), verdict(each, alpha)});
-      continue;
-    }
-    const auto end = [](const std::optional<Interval>& interval, double Interval::*side) {
-      return interval ? full((*interval).*side) : "";
-    };
-    const auto of_rows = [&](const auto& value) {
-      return each.rows ? full(static_cast<double>(value(*each.rows))) : "";
-    };
-    row.insert(row.end(), {each.first,
-                           each.second,
-                           each.metric,
-                           pairs,
-                           full(each.summary.mean),
-                           full(each.summary.deviation),
-                           end(each.student, &Interval::low),
-                           end(each.student, &Interval::high),
-                           end(each.bca, &Interval::low),
-                           end(each.bca, &Interval::high),
-                           full(each.flips.p),
-                           each.flips.is_exact ? "true" : "false",
-                           full(each.holm_p),
-                           of_rows([](const McNemar& m) { return m.only_first; }),
-                           of_rows([](const McNemar& m) { return m.only_second; }),
-                           of_rows([](const McNemar& m) { return m.exact_p; }),
-                           of_rows([](const McNemar& m) { return m.chi_square; }),
-                           of_rows([](const McNemar& m) { return m.chi_square_p; }),
-                           each.is_decided ? "true" : "false",
-                           each.needed ? std::to_string(*each.needed) : ""});
+    const std::vector<std::string> cells = format == StudyTableFormat::kCsv
+                                               ? comparison_numbers(each)
+                                               : comparison_texts(each, alpha, format);
+    row.insert(row.end(), cells.begin(), cells.end());
   }
   return out;
 }
@@ -223,10 +240,7 @@ TextTable tries(const StudyTable& table, StudyTableFormat format) {
 }
 
 std::string csv_cell(const std::string& cell) {
-  if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
-  std::string out = "\"";
-  for (const char c : cell) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + "\"";
+  return delimited_cell(cell, TableFormat::kCsv, "");  // CSV holds every cell
 }
 
 std::string markdown_cell(const std::string& cell) {

@@ -22,6 +22,12 @@ using torch::autograd::variable_list;
 constexpr double kTanhScale = 0.7978845608028654;  // sqrt(2/pi)
 constexpr double kTanhCube = 0.044715;
 
+// x in a double, or in every lane.
+template <class V>
+[[gnu::always_inline]] inline V constant(double x) {
+  return V{} + static_cast<std::conditional_t<std::is_same_v<V, double>, double, float>>(x);
+}
+
 // One struct for each activation: its value and its slope at x.
 struct Gelu {
   static double value(double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); }
@@ -57,10 +63,6 @@ struct GeluTanh {
                          (constant<V>(2 * kTanhScale) *
                           (constant<V>(1) + constant<V>(3 * kTanhCube) * x * x));
   }
-  template <class V>
-  [[gnu::always_inline]] static V constant(double x) {
-    return V{} + static_cast<std::conditional_t<std::is_same_v<V, double>, double, float>>(x);
-  }
 };
 
 struct Relu {
@@ -85,10 +87,6 @@ struct Silu {
   [[gnu::always_inline]] static V slope(V x) {
     const V e = simd::exp(constant<V>(0) - x), sigmoid = constant<V>(1) / (constant<V>(1) + e);
     return sigmoid * (constant<V>(1) + x * (e * sigmoid));
-  }
-  template <class V>
-  [[gnu::always_inline]] static V constant(double x) {
-    return V{} + static_cast<std::conditional_t<std::is_same_v<V, double>, double, float>>(x);
   }
 };
 

@@ -37,6 +37,11 @@ T* data(const at::Tensor& x) {
   return x.defined() ? x.mutable_data_ptr<T>() : nullptr;
 }
 
+// A matrix whose rows may lie anywhere, but whose columns lie side by side: x, or a copy.
+inline at::Tensor dense_columns(const at::Tensor& x) {
+  return x.stride(1) == 1 || x.size(1) <= 1 ? x : x.contiguous();
+}
+
 // Says that a chunk lies inside its row. Code for the end of a row takes a count instead; lanes
 // past it load as zero.
 struct Full {};

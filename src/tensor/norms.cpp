@@ -26,8 +26,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kMaxPieces = 64;  // of a backward pass with partial sums
-
 // What one pass over the rows of sum = drop * dropped + other makes: the norm of the sum, and what
 // else is asked for.
 struct NormOutputs {

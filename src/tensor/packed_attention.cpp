@@ -121,10 +121,6 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   }
 };
 
-at::Tensor dense_columns(const at::Tensor& x) {
-  return x.stride(1) == 1 || x.size(1) <= 1 ? x : x.contiguous();
-}
-
 void check_matrices(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                     const AttentionOptions& options) {
   ensure(q.dim() == 2 && k.dim() == 2 && k.sizes() == v.sizes(),

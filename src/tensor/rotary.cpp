@@ -60,8 +60,6 @@ at::Tensor rotated(const at::Tensor& x, const Rotation& rotation, Direction dire
   return out;
 }
 
-at::Tensor dense_columns(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
-
 struct RotateFunction : torch::autograd::Function<RotateFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
                             const Rotation& rotation) {

@@ -13,6 +13,7 @@ namespace graft {
 
 inline constexpr int64_t kGrainValues = 1
                                         << 15;  // values of a piece of work: some ten microseconds
+inline constexpr int64_t kMaxPieces = 64;       // of a backward pass with partial sums
 
 inline void check_mask(const RowDropout& dropout, int64_t rows) {
   if (!is_active(dropout.lanes)) return;

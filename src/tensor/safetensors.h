@@ -36,8 +36,8 @@ struct SafetensorsFile {
 };
 
 // Reads one file. A tensor whose bytes are not aligned for its dtype is copied, all others are
-// views. Throws InputError "path:
-// ..." for whatever is wrong in the file, IoError if the system refuses.
+// views. Throws InputError, opening with the path, for whatever is wrong in the file, IoError if
+// the system refuses.
 SafetensorsFile load_safetensors(const Path& path);
 
 // Reads `folder`/model.safetensors, or all shards that `folder`/model.safetensors.index.json lists.

@@ -20,15 +20,9 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kMaxPieces = 64;  // of a backward pass with partial sums
-
-// Odd multipliers; the first is 2^32 over the golden ratio, which spreads consecutive numbers
-// evenly (Knuth 1973, sec. 6.4).
-constexpr uint32_t kOfValue = 0x9E3779B1u, kOfColumn = 0x85EBCA77u;
-
 [[gnu::always_inline]] inline simd::Words columns_from(int64_t first) {
   constexpr simd::Words kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return (kLane + static_cast<uint32_t>(first)) * kOfColumn;
+  return (kLane + static_cast<uint32_t>(first)) * kDitherOfColumn;
 }
 
 // Rounds `x` to one of the two values of bfloat16 around it, by the draw of (y, column). Adding 16
@@ -36,7 +30,7 @@ constexpr uint32_t kOfValue = 0x9E3779B1u, kOfColumn = 0x85EBCA77u;
 // for; infinities stay, a NaN stays one.
 [[gnu::always_inline]] inline simd::Words dithered(simd::Floats x, simd::Floats y, int64_t column) {
   const simd::Words draw =
-      (reinterpret_cast<simd::Words>(y) >> 16) * kOfValue + columns_from(column);
+      (reinterpret_cast<simd::Words>(y) >> 16) * kDitherOfValue + columns_from(column);
   const simd::Words rounded = (reinterpret_cast<simd::Words>(x) + (draw >> 16)) >> 16;
   return x == x ? rounded : simd::Words{} + 0x7FC0u;
 }

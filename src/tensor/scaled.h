@@ -12,7 +12,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace graft {
+
+// What a draw multiplies y's bits and its column by, both odd; the first is 2^32 over the golden
+// ratio, which spreads consecutive numbers evenly (Knuth 1973, sec. 6.4).
+inline constexpr uint32_t kDitherOfValue = 0x9E3779B1u, kDitherOfColumn = 0x85EBCA77u;
 
 // y' = mul * y + add. y: [T, C], float64, float32 or bfloat16 -> the same. mul: [G], [1, G] or [T,
 // G] where G divides C, each number for C/G columns; add: [C], [1, C] or [T, C]; either may be

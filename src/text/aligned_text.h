@@ -50,4 +50,12 @@ struct Span {
   friend bool operator==(const Span&, const Span&) = default;
 };
 
+// Where `pattern` stands in `text`, from the left and without overlap. Requires: the pattern is not
+// empty.
+std::vector<Span> places_of(std::u32string_view pattern, std::u32string_view text);
+
+// Throws InputError where a normalizer makes more than `limit` characters of a text: a file can
+// chain replacements that each double it or hold long ones; no honest one comes near a limit.
+void check_growth(size_t size, size_t limit);
+
 }  // namespace graft

@@ -1,12 +1,10 @@
 #include "text/bounded_regex.h"
 
-#include <unicode/regex.h>
-#include <unicode/unistr.h>
-
 #include <algorithm>
 #include <optional>
 
 #include "base/error.h"
+#include "text/icu_regex.h"
 #include "text/unicode.h"
 
 namespace graft {
@@ -14,8 +12,6 @@ namespace graft {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 4096;
-constexpr int32_t kMaxSteps = 1000;  // per match, in ICU's unit of very roughly a millisecond
-constexpr int32_t kMaxStackBytes = 8 << 20;
 constexpr int kMaxSets = 32;
 
 // Walks the pattern and names the first construct that ICU and Oniguruma read differently.
@@ -95,21 +91,6 @@ std::string with_own_classes(const std::string& pattern, const std::string& wher
   return out;
 }
 
-std::unique_ptr<icu::RegexPattern> compile(const std::string& pattern, const std::string& shown,
-                                           const std::string& where) {
-  UErrorCode status = U_ZERO_ERROR;
-  UParseError error{};
-  // UNIX_LINES: '.' stops at \n only, as in Oniguruma.
-  std::unique_ptr<icu::RegexPattern> out(icu::RegexPattern::compile(
-      icu::UnicodeString::fromUTF8(pattern), UREGEX_UNIX_LINES, error, status));
-  if (U_FAILURE(status) != 0) {
-    throw InputError(where + ": not a valid regular expression: " + quote(shown) +
-                     " (at character " + std::to_string(error.offset) + ": " + u_errorName(status) +
-                     ")");
-  }
-  return out;
-}
-
 }  // namespace
 
 struct BoundedRegex::Compiled {
@@ -118,18 +99,15 @@ struct BoundedRegex::Compiled {
 
 BoundedRegex::BoundedRegex(const std::string& pattern, const std::string& where)
     : compiled_(std::make_unique<Compiled>()), pattern_(pattern) {
-  if (pattern.empty() || pattern.size() > kMaxPatternBytes) {
-    throw InputError(where + ": expected a regular expression of 1.." +
-                     std::to_string(kMaxPatternBytes) + " bytes, found " +
-                     std::to_string(pattern.size()));
-  }
+  check_regex_size(pattern, kMaxPatternBytes, where);
   if (const auto construct = differing_construct(pattern)) {
     throw InputError(where + ": the regular expression " + quote(pattern) + " uses " + *construct +
                      ", which is not supported");
   }
-  compile(pattern, pattern,
-          where);  // as written first, so that a fault is placed in what the file says
-  compiled_->pattern = compile(with_own_classes(pattern, where), pattern, where);
+  constexpr uint32_t kFlags = UREGEX_UNIX_LINES;  // '.' stops at \n only, as in Oniguruma
+  // As written first, so that a fault is placed in what the file says.
+  compile_regex(pattern, kFlags, pattern, where);
+  compiled_->pattern = compile_regex(with_own_classes(pattern, where), kFlags, pattern, where);
 }
 
 BoundedRegex::~BoundedRegex() = default;
@@ -138,11 +116,8 @@ std::vector<Span> BoundedRegex::matches(std::u32string_view text) const {
   static_assert(sizeof(UChar32) == sizeof(char32_t));
   const icu::UnicodeString units = icu::UnicodeString::fromUTF32(
       reinterpret_cast<const UChar32*>(text.data()), static_cast<int32_t>(text.size()));
+  const std::unique_ptr<icu::RegexMatcher> matcher = bounded_matcher(*compiled_->pattern, units);
   UErrorCode status = U_ZERO_ERROR;
-  const std::unique_ptr<icu::RegexMatcher> matcher(compiled_->pattern->matcher(units, status));
-  ensure(U_SUCCESS(status) != 0, "ICU made no matcher");
-  matcher->setTimeLimit(kMaxSteps, status);
-  matcher->setStackLimit(kMaxStackBytes, status);
   std::vector<Span> out;
   int32_t unit = 0;  // position in UTF-16
   size_t point = 0;  // the same position in code points

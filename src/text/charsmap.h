@@ -39,7 +39,4 @@ class Charsmap {
   std::string where_;
 };
 
-// RFC 4648, with padding. Throws InputError "where: ..." on anything else.
-std::string decode_base64(std::string_view text, const std::string& where);
-
 }  // namespace graft

@@ -207,15 +207,8 @@ struct Cut {
   void operator()(const PatternSplit& options) const {
     each([&](Span span, std::vector<Span>& out) {
       const std::u32string_view chars = text.view().substr(span.begin, span.end - span.begin);
-      std::vector<Span> matches;
-      if (options.regex != nullptr) {
-        matches = options.regex->matches(chars);
-      } else {
-        for (size_t at = chars.find(options.text); at != std::u32string_view::npos;
-             at = chars.find(options.text, at + options.text.size())) {
-          matches.push_back({at, at + options.text.size()});
-        }
-      }
+      const std::vector<Span> matches =
+          options.regex != nullptr ? options.regex->matches(chars) : places_of(options.text, chars);
       std::vector<Part> parts = parts_from(matches, span);
       for (Part& part : parts) part.is_match = part.is_match != options.invert;
       fold(parts, options.behavior, out);
@@ -247,7 +240,7 @@ struct Cut {
   }
 };
 
-const std::vector<std::string> kTypes = {
+const std::vector<std::string> kSplitTypes = {
     "BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Punctuation",
     "Digits",           "Split",     "Metaspace",  "Sequence"};
 constexpr Name<DelimiterBehavior> kBehaviors[] = {
@@ -277,7 +270,7 @@ PatternSplit read_pattern(const FieldMap& map) {
 }
 
 void read_step(const FieldMap& map, std::vector<SplitStep>& steps) {
-  const std::string type = map.type(kTypes);
+  const std::string type = map.type(kSplitTypes);
   if (!steps.empty() && std::holds_alternative<ByteLevelSplit>(steps.back()))
     map.fail("type", "ByteLevel must be the last pre-tokenizer");
   if (type == "Sequence") {

@@ -1,8 +1,7 @@
 #include "text/precompiled.h"
 
+#include <algorithm>
 #include <optional>
-
-#include "base/error.h"
 
 namespace graft {
 
@@ -14,13 +13,6 @@ size_t utf8_size(std::u32string_view chars) {
   size_t size = 0;
   for (const char32_t c : chars) size += static_cast<size_t>(utf8_length(c));
   return size;
-}
-
-// A charsmap may hold long texts.
-void check(size_t size, size_t limit) {
-  if (size > limit)
-    throw InputError("the normalizer makes more than " + std::to_string(limit) +
-                     " characters of the text");
 }
 
 // Writes `content` in place of `count` characters: those that are too many are inserted, those that
@@ -41,7 +33,7 @@ void apply(const PrecompiledNormalizer& options, AlignedText& text, size_t limit
     const auto match = options.charsmap->shortest(to_utf8(chars));
     if (!match) return false;
     put(out, match->content, chars.size());
-    check(out.size(), limit);
+    check_growth(out.size(), limit);
     return is_changed = true;
   };
   size_t begin = 0;
@@ -90,7 +82,7 @@ void apply(const SentencePieceNormalizer& options, AlignedText& text, bool conti
       out.origin.back() = origin;  // of several spaces, the last one stays
     for (size_t k = first; k < content.size(); ++k)
       out.push(content[k] == ' ' ? space : content[k], origin);
-    check(out.size(), limit);
+    check_growth(out.size(), limit);
     if (first < content.size())
       after_space = options.remove_extra_whitespaces && content.back() == ' ';
   }

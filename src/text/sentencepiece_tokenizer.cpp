@@ -1,10 +1,10 @@
 #include "text/sentencepiece_tokenizer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "text/bpe.h"
 #include "text/sentencepiece_file.h"
 #include "text/tokenizer_parts.h"
@@ -193,12 +193,11 @@ SentencePieceSettings read_sentencepiece_settings(std::string_view json,
     const Node& tokens = map.raw("added_tokens_decoder");
     const FieldMap items(tokens, source, "/added_tokens_decoder");
     for (const auto& [key, value] : tokens.members) {
-      SentencePieceSettings::Token token;
-      const auto [stop, error] = std::from_chars(key.data(), key.data() + key.size(), token.id);
-      if (error != std::errc{} || stop != key.data() + key.size())
-        items.fail(key, "expected an id as the key, found " + quote(key));
-      token.content = items.map(key).text("content");
-      out.tokens.push_back(std::move(token));
+      const std::optional<int64_t> id = whole_number(key);
+      if (!id) items.fail(key, "expected an id as the key, found " + quote(key));
+      // Not items.map(key), which would look through all keys for each of them.
+      const FieldMap token(value, source, items.pointer() + "/" + key);
+      out.tokens.push_back({*id, token.text("content")});
     }
   }
   return out;

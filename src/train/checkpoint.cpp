@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <string_view>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -19,8 +20,8 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kVersion = 2, kOldestVersion = 1;  // 1: `complete` is empty
 constexpr const char* kMarker = "complete";
-constexpr const char* kTensorPrefix = "tensor/";
-constexpr const char* kOptimizerPrefix = "optimizer/";
+constexpr std::string_view kStepPrefix = "step-";  // of folders
+constexpr std::string_view kTensorPrefix = "tensor/", kOptimizerPrefix = "optimizer/";
 
 constexpr double kWorstLoss = 1e300;
 
@@ -33,17 +34,18 @@ std::optional<double> usually_counted(const BestSoFar& best) {
   return best.step < 0 ? std::nullopt : std::optional(best.value);
 }
 
-Path folder_of(const Path& run_dir) { return run_dir / "checkpoints"; }
+Path checkpoints_of(const Path& run_dir) { return run_dir / "checkpoints"; }
 
 // Folders step-N, by N, most steps first.
 std::vector<std::pair<int64_t, Path>> step_folders(const Path& run_dir) {
   std::vector<std::pair<int64_t, Path>> found;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder_of(run_dir), error)) {
+  for (const auto& entry : fs::directory_iterator(checkpoints_of(run_dir), error)) {
     const std::string name = entry.path().filename().string();
     int64_t step = 0;
-    if (!name.starts_with("step-")) continue;
-    const auto [stop, bad] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
+    if (!name.starts_with(kStepPrefix)) continue;
+    const auto [stop, bad] =
+        std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
     if (bad == std::errc{} && stop == name.data() + name.size())
       found.emplace_back(step, entry.path());
   }
@@ -125,8 +127,9 @@ Checkpoint read_checkpoint(const Path& dir, int64_t folder_step) {
     throw InputError((dir / "state.safetensors").string() +
                      ": the bytes are not those that were written");
   for (const auto& [name, tensor] : tensors) {
-    if (name.starts_with(kTensorPrefix)) c.tensors[name.substr(7)] = tensor;
-    else if (name.starts_with(kOptimizerPrefix)) c.optimizer[name.substr(10)] = tensor;
+    if (name.starts_with(kTensorPrefix)) c.tensors[name.substr(kTensorPrefix.size())] = tensor;
+    else if (name.starts_with(kOptimizerPrefix))
+      c.optimizer[name.substr(kOptimizerPrefix.size())] = tensor;
     else
       throw InputError(dir.string() + ": tensor " + quote(name) +
                        " belongs to no part of a checkpoint");
@@ -155,7 +158,8 @@ void BestSoFar::count(double value_of_it) {
 }
 
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
-  const Path dir = folder_of(run_dir) / ("step-" + std::to_string(checkpoint.step));
+  const Path dir =
+      checkpoints_of(run_dir) / (std::string(kStepPrefix) + std::to_string(checkpoint.step));
   std::error_code ignored;
   if (fs::exists(dir / kMarker))
     return;                      // written after this very step, before a signal asked for it again
@@ -163,14 +167,14 @@ void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
   make_directories(dir);
   NamedTensors all;
   for (const auto& [name, tensor] : checkpoint.tensors)
-    all[kTensorPrefix + name] = tensor.detach().contiguous();
+    all[std::string(kTensorPrefix) + name] = tensor.detach().contiguous();
   for (const auto& [name, tensor] : checkpoint.optimizer)
-    all[kOptimizerPrefix + name] = tensor.contiguous();
+    all[std::string(kOptimizerPrefix) + name] = tensor.contiguous();
   save_safetensors(dir / "state.safetensors", all);
   const std::string state = to_json(to_node(checkpoint, digest_of(all)));
   write_file_atomically(dir / "state.json", state);
   write_file_atomically(dir / kMarker, sha256(state));
-  sync_directory(folder_of(run_dir));
+  sync_directory(checkpoints_of(run_dir));
   for (const auto& [step, old] : step_folders(run_dir)) {
     if (step < checkpoint.step) remove_checkpoint(old);
   }
@@ -179,7 +183,7 @@ void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
 void remove_checkpoints(const Path& run_dir) {
   for (const auto& [step, old] : step_folders(run_dir)) remove_checkpoint(old);
   std::error_code ignored;
-  fs::remove_all(folder_of(run_dir), ignored);
+  fs::remove_all(checkpoints_of(run_dir), ignored);
 }
 
 std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir) {

@@ -30,6 +30,49 @@ std::string digest_of(const Dataset& data) {
   return std::to_string(key.value);
 }
 
+// Over what a row brings that is no token of it.
+RandomKey with_columns(RandomKey key, const Dataset& data) {
+  for (const Sequence& row : data.sequences) {
+    key = key.with(row.embedding.size());
+    for (const float number : row.embedding) key = key.with(std::bit_cast<uint32_t>(number));
+    key = key.with(row.subspace.size());
+    for (const int64_t index : row.subspace) key = key.with(static_cast<uint64_t>(index));
+  }
+  return key;
+}
+
+// Over what written texts are scored against.
+RandomKey with_references(RandomKey key, const Dataset& prompts) {
+  for (const Example& example : prompts.examples) {
+    const auto& row = example.at<GenerationRow>();
+    key = key.with(row.references.size());
+    for (const std::string& reference : row.references) key = key.with(reference);
+    key = key.with(row.answer.value_or(""));
+  }
+  return key;
+}
+
+// An entry beside that of the rows' tokens, which stays as earlier versions made it.
+std::string columns_of(const std::string& rows) {
+  return "what stands beside the texts of " + rows;
+}
+
+using Digests = std::map<std::string, std::string>;
+
+void put(Digests& out, const std::string& name, const Dataset& rows) {
+  out[name] = digest_of(rows);
+  out[columns_of(name)] = std::to_string(with_columns({}, rows).value);
+}
+
+void put(Digests& out, const std::string& name, const EvalData& data) {
+  out[name] = digest_of(data.rows);
+  RandomKey key = with_columns({}, data.rows);
+  for (const Example& example : data.rows.examples)
+    key = key.with(example.group());  // by which scores are made
+  if (data.prompts) key = with_references(key.with(digest_of(*data.prompts)), *data.prompts);
+  out[columns_of(name)] = std::to_string(key.value);
+}
+
 std::string digest_of(const Model& model) {
   std::string text;
   for (const auto& [name, digest] : model.weights.base_fingerprints())
@@ -81,15 +124,14 @@ std::string digest_of(RunConfig config) {
 }
 
 std::map<std::string, std::string> digests_of(const RunInputs& inputs) {
-  std::map<std::string, std::string> out = {{"the training data", digest_of(*inputs.train)},
-                                            {"the tokenizer", inputs.tokenizer_digest},
-                                            {"the base model", digest_of(*inputs.model)}};
-  if (inputs.eval) out["the evaluation data"] = digest_of(inputs.eval->rows);
-  if (inputs.test) out["the test data"] = digest_of(inputs.test->rows);
+  Digests out = {{"the tokenizer", inputs.tokenizer_digest},
+                 {"the base model", digest_of(*inputs.model)}};
+  put(out, "the training data", *inputs.train);
+  if (inputs.eval) put(out, "the evaluation data", *inputs.eval);
+  if (inputs.test) put(out, "the test data", *inputs.test);
   if (inputs.plain) out["the plain text of data.forgetting"] = digest_of(*inputs.plain);
-  for (const EvalTaskData& each : inputs.eval_tasks) {
-    out["the data of evaluation task '" + each.name + "'"] = digest_of(each.data->rows);
-  }
+  for (const EvalTaskData& each : inputs.eval_tasks)
+    put(out, "the data of evaluation task '" + each.name + "'", *each.data);
   return out;
 }
 

@@ -12,8 +12,9 @@ namespace graft {
 // way.
 std::string digest_of(RunConfig config);
 
-// Of data, tokenizer and base model, by what a message calls them ("the training data"). Reads all
-// of the model's files.
+// Of data, tokenizer and base model, by what a message calls them ("the training data"). Each data
+// set has two: of its tokens and labels, and of what stands beside them (embeddings, subspaces,
+// prompts, references), which checkpoints of earlier versions lack. Reads all of the model's files.
 std::map<std::string, std::string> digests_of(const RunInputs& inputs);
 
 }  // namespace graft

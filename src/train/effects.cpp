@@ -17,6 +17,21 @@ void refuse_given(const RunConfig& config, const std::string& key, const std::st
   if (!config.is_suggested(key)) throw InputError(key + ": " + message);
 }
 
+// What only a softmax has.
+void refuse_softmax_terms(RunInputs& in) {
+  if (in.task.kind() != TaskKind::kRegression) return;
+  Objective& objective = in.config.objective;
+  for (const auto& [key, value] : {std::pair{"label_smoothing", &objective.label_smoothing},
+                                   std::pair{"z_loss", &objective.z_loss}}) {
+    if (*value == 0) continue;
+    refuse_given(in.config, key,
+                 "found " + Node::number(*value).scalar + ", and task " + quote(in.task.name) +
+                     " is a regression, whose loss is a squared error without a softmax; leave it "
+                     "out");
+    *value = 0;
+  }
+}
+
 // The prompts after which evaluations write.
 std::vector<const Dataset*> written_after(const RunInputs& in) {
   std::vector<const Dataset*> out;
@@ -130,6 +145,7 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
             " is answered by labels or numbers, where rows always count alike; leave it out");
     config.objective.averages_rows = false;
   }
+  refuse_softmax_terms(in);
   check_recorded_rows(in);
   check_generation_settings(layout, in);
   if (config.warmup.steps == 0) return;

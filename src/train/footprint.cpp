@@ -3,6 +3,7 @@
 // in work.
 #include "train/footprint.h"
 
+#include <c10/core/ScalarType.h>
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
@@ -27,7 +28,7 @@ double count_of(const std::vector<int64_t>& shape) {
 }
 
 double item_of(Precision precision) {
-  return precision == Precision::kBFloat16 ? 2 : precision == Precision::kFloat64 ? 8 : 4;
+  return static_cast<double>(c10::elementSize(scalar_type(precision)));
 }
 
 struct StackShape {
@@ -60,17 +61,6 @@ double kept_by_block(const StackConfig& stack, double width, bool has_cross) {
   const double cross = has_cross ? static_cast<double>(stack.attention_width + stack.heads) : 0;
   return sums + attention + cross +
          static_cast<double>(stack.ffn_width) * (stack.has_gated_ffn ? 2 : 1);
-}
-
-// Of the sites that read the same rows one.
-Part reader_at(Part part) {
-  switch (part) {
-    case Part::kAttnK:
-    case Part::kAttnV: return Part::kAttnQ;
-    case Part::kCrossV: return Part::kCrossK;
-    case Part::kFfnGate: return Part::kFfnUp;
-    default: return part;
-  }
 }
 
 // Rows of the encoder are kept once for all blocks.
@@ -128,7 +118,7 @@ class KeptByEdits {
       if (at.layer >= 0 || is_embedding(at)) mark_lowest(at.stack, at.layer);
       if (param.replaces->kind != TensorKind::kWeight || param.shape.size() != 2) continue;
       if (const Site* site = sites_.find(at))
-        keep_for_backward(*site, reader_at(site->part), read_width(*site));
+        keep_for_backward(*site, first_reader(site->part), read_width(*site));
     }
   }
 
@@ -147,7 +137,7 @@ class KeptByEdits {
       if (param.cost) {
         kept(site, site.part, Kept::kCode) += param.cost->kept;
         if (param.cost->keeps_input)
-          keep_for_backward(site, reader_at(site.part), read_width(site));
+          keep_for_backward(site, first_reader(site.part), read_width(site));
         continue;
       }
       // The gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too.
@@ -164,7 +154,7 @@ class KeptByEdits {
       if (is_routing)
         kept(site, site.part, Kept::kRouted) +=
             static_cast<double>(param.shape.front()) * widening_;
-      if (reads_x) keep_for_backward(site, reader_at(site.part), read_width(site));
+      if (reads_x) keep_for_backward(site, first_reader(site.part), read_width(site));
       else keep_for_backward(site, site.part, static_cast<double>(site.output_width));
       const double widest =
           static_cast<double>(*std::max_element(param.shape.begin(), param.shape.end()));

@@ -16,17 +16,15 @@ const std::vector<std::string> kLengths = {"epochs", "max_steps"};
 Node with_settings(const RunConfig& config, const std::vector<std::string>& settings) {
   Node document = run_config_node(config);
   for (const std::string& setting : settings) {
-    const size_t equals = setting.find('=');
-    const std::string key = setting.substr(0, equals);
-    if (equals == std::string::npos ||
-        std::find(kLengths.begin(), kLengths.end(), key) == kLengths.end()) {
+    const auto parts = key_and_value(setting);
+    if (!parts || std::find(kLengths.begin(), kLengths.end(), parts->first) == kLengths.end()) {
       throw InputError(
           setting_text(setting) +
           ": a run that goes on keeps the settings in its run.yaml; it can be made longer by " +
           joined(kLengths, "or") +
           ", or start a new run (start_from takes an adapter to begin with)");
     }
-    set_path(document, key, setting.substr(equals + 1));
+    set_path(document, parts->first, parts->second);
   }
   return document;
 }

@@ -1,10 +1,10 @@
 #include "train/members.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "base/error.h"
+#include "base/timer.h"
 #include "train/memory.h"
 #include "train/out_of_memory.h"
 
@@ -35,14 +35,6 @@ size_t Members::join(RunInputs inputs, StartMode mode, Observer* observer) {
   return members_.size() - 1;
 }
 
-void Members::leave(size_t index) {
-  Member& member = members_.at(index);
-  ensure(member.status.state == State::kTraining, "a member that leaves is training");
-  member.run->checkpoint();
-  member.status.state = State::kLeft;
-  member.run.reset();
-}
-
 // What goes wrong in `f` is the member's own: it leaves.
 template <class F>
 void Members::guarded(Member& member, F f) {
@@ -57,6 +49,15 @@ void Members::guarded(Member& member, F f) {
   }
   if (!member.status.failure.empty()) member.status.state = State::kFailed;
   if (member.status.state != State::kTraining) member.run.reset();
+}
+
+void Members::leave(size_t index) {
+  Member& member = members_.at(index);
+  ensure(member.status.state == State::kTraining, "a member that leaves is training");
+  guarded(member, [&] {
+    member.run->checkpoint();
+    member.status.state = State::kLeft;
+  });
 }
 
 void Members::end_step(Member& member) {
@@ -95,7 +96,7 @@ void Members::step_apart(std::vector<std::pair<Member*, StepWork>> works) {
 }
 
 void Members::step_together(const std::vector<Member*>& members) const {
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   std::vector<std::pair<Member*, StepWork>> works;
   for (Member* member : members)
     guarded(*member, [&] { works.emplace_back(member, member->run->draw()); });
@@ -108,8 +109,7 @@ void Members::step_together(const std::vector<Member*>& members) const {
     has_failed = true;
   }
   if (has_failed) return step_apart(std::move(works));
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = timer.seconds();
   int64_t tokens = 0;
   for (const StepWork* work : shared) tokens += work->sum().tokens;
   for (auto& drawn : works) {

@@ -43,8 +43,8 @@ class Members {
   // tasks_dir, model). Throws as Run does, and InputError for another model; the others are as they
   // were.
   size_t join(RunInputs inputs, StartMode mode = StartMode::kFresh, Observer* observer = nullptr);
-  // A run leaves with a checkpoint, from which it can be resumed, here or alone. Requires: it is
-  // training.
+  // A run leaves with a checkpoint, from which it can be resumed, here or alone; where that cannot
+  // be written it has failed. Requires: it is training.
   void leave(size_t member);
 
   // One step of every member that trains; those that come to their end are finished (Run::finish).

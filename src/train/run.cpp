@@ -91,14 +91,16 @@ Run::Run(RunInputs inputs, StartMode mode, Observer* observer)
 }
 
 void Run::open_folder(StartMode mode) {
-  const Path run_yaml = dir_ / "run.yaml";
   if (mode == StartMode::kFresh) {
     check_no_run(dir_);
     make_directories(dir_ / "checkpoints");
-    write_file_atomically(run_yaml, to_yaml(run_config_node(inputs_.config)));
   }
   log_ = std::make_unique<EventLog>(
       dir_ / "log.jsonl");  // before anything is read or changed that another process may write
+  if (mode == StartMode::kFresh) {
+    check_no_run(dir_);  // of another process that had the log until now
+    write_file_atomically(dir_ / "run.yaml", to_yaml(run_config_node(inputs_.config)));
+  }
   remove_temp_files(dir_, inputs_.eval_tasks);
   const std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
   if (newest) restore(*newest);  // checks it, before a file is touched
@@ -153,9 +155,10 @@ void Run::restore(const Checkpoint& checkpoint) {
         "'" + dir_.string() + "': run.yaml is not the one that the checkpoint at step " +
         std::to_string(checkpoint.step) + " was made with; restore run.yaml, or start a new run");
   }
-  for (const auto& [what, digest] : input_digests()) {
-    const auto then = checkpoint.inputs.find(what);
-    if (then != checkpoint.inputs.end() && then->second == digest) continue;
+  // What it has no digest of, an earlier version did not look at.
+  for (const auto& [what, digest] : checkpoint.inputs) {
+    const auto now = input_digests().find(what);
+    if (now != input_digests().end() && now->second == digest) continue;
     throw InputError("'" + dir_.string() + "': " + what + " is not what the checkpoint at step " +
                      std::to_string(checkpoint.step) +
                      " was made with; restore it, or start a new run");

@@ -68,6 +68,12 @@ class Run {
   int64_t total_steps() const { return epochs_.total_steps(); }
 
  private:
+  // What metrics.json, records.json and the user are told at the end.
+  struct FinalReport {
+    Node metrics, recorded;
+    std::vector<std::string> warnings;
+  };
+
   void open_folder(StartMode mode);
   void take_new_length(const std::optional<Checkpoint>& newest);
   void log_start();
@@ -80,6 +86,9 @@ class Run {
   EvaluateOptions evaluate_options() const;
   bool has_eval() const { return inputs_.eval || !inputs_.eval_tasks.empty(); }
   void save_adapter_folder();
+  void end_training(bool has_best);
+  FinalEvaluations score(const BoundAdapter& bound, FinalReport& report) const;
+  void report_course(FinalReport& report);
   Provenance provenance() const;
 
   RunInputs inputs_;

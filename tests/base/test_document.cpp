@@ -237,6 +237,14 @@ TEST(Member, IsFoundByItsKey) {
   EXPECT_EQ(Node::integer(8).find_number("rank"), std::nullopt) << "no map";
 }
 
+TEST(KeyAndValue, AreTheSidesOfTheFirstEqualsSign) {
+  using Parts = std::pair<std::string, std::string>;
+  EXPECT_EQ(key_and_value("epochs=5"), (Parts{"epochs", "5"}));
+  EXPECT_EQ(key_and_value("a.b=x=y"), (Parts{"a.b", "x=y"}));
+  EXPECT_EQ(key_and_value("seed="), (Parts{"seed", ""}));
+  for (const char* none : {"", "epochs", "=5", "="}) EXPECT_EQ(key_and_value(none), std::nullopt);
+}
+
 TEST(SetPath, ReplacesAddsAndRefuses) {
   Node root = parse_yaml("adapter: {rank: 8}\nseed: 1\n", "x");
   set_path(root, "adapter.rank", "16");

@@ -126,6 +126,22 @@ TEST(KeptFiles, NameWhatDiffers) {
   EXPECT_EQ(names_in(folder.path()).size(), 3U) << "a later process may still go on";
 }
 
+// A flag that was given and is now left out has no entry any more.
+TEST(KeptFiles, NameWhatIsGivenNoMore) {
+  const TempFolder folder;
+  Node gated = kAbout;
+  gated["--gate"] = Node::text("0.5");
+  {
+    KeptFiles files({folder / "x"}, gated, Start::kAnew);
+    files.file(0).write("one ");
+    files.commit(state(1));
+  }
+  expect_message<InputError>([&] { KeptFiles({folder / "x"}, kAbout, Start::kGoOn); },
+                             "was begun otherwise: --gate was 0.5, now not given; give what");
+  const KeptFiles files({folder / "x"}, gated, Start::kGoOn);
+  EXPECT_TRUE(files.state());
+}
+
 TEST(KeptFiles, ProgressThatIsCut) {
   const TempFolder folder;
   begin(folder);

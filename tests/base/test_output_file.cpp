@@ -50,6 +50,38 @@ TEST(OutputFile, WithoutFinishTheOldFileStays) {
                           "cannot create a file beside");
 }
 
+mode_t mode_of(const Path& path) {
+  struct stat info {};
+  EXPECT_EQ(::stat(path.c_str(), &info), 0);
+  return info.st_mode & 0777;
+}
+
+TEST(OutputFile, WhoMayReadAFileStays) {
+  const TempFolder folder;
+  for (const mode_t mode : {0600, 0664, 0444}) {
+    write_file_atomically(folder / "x", "old");
+    ASSERT_EQ(::chmod((folder / "x").c_str(), mode), 0);
+    std::filesystem::create_symlink("x", folder / "link");
+    write_file_atomically(folder / "link", "new");
+    EXPECT_EQ(read_file(folder / "x"), "new");
+    EXPECT_EQ(mode_of(folder / "x"), mode);
+    std::filesystem::remove(folder / "link");
+    std::filesystem::remove(folder / "x");
+  }
+}
+
+TEST(OutputFile, TheUmaskSaysWhoMayReadANewFile) {
+  const TempFolder folder;
+  const mode_t before = ::umask(0);
+  for (const mode_t mask : {0077, 0022, 0002}) {
+    const std::string name = std::to_string(mask);
+    ::umask(mask);
+    write_file_atomically(folder / name, "new");
+    EXPECT_EQ(mode_of(folder / name), 0666 & ~mask);
+  }
+  ::umask(before);
+}
+
 TEST(OutputFile, APipeTakesEachPieceAtOnce) {
   int ends[2];
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);

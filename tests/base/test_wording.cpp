@@ -37,6 +37,10 @@ TEST(Wording, NumbersAsTheyAreWritten) {
   EXPECT_EQ(finite_number("3e-2"), 0.03);
   for (const char* none : {"", "nan", "inf", "1e999", "3,5", " 1", "1 ", "one"})
     EXPECT_EQ(finite_number(none), std::nullopt) << none;
+  EXPECT_EQ(whole_number("-12"), -12);
+  EXPECT_EQ(whole_number("007"), 7);
+  for (const char* none : {"", "8.0", "+8", " 8", "8 ", "1e3", "9223372036854775808"})
+    EXPECT_EQ(whole_number(none), std::nullopt) << none;
 }
 
 TEST(Wording, Durations) {

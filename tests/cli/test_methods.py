@@ -259,6 +259,7 @@ class Methods(support.SharedCase):
         self.assertEqual({line["values"][0] for line in map(json.loads, (self.dir / "r.jsonl").read_text().splitlines())}, {0})
         name = self.assert_forced_by_its_whole_name("forced/adapter")
         for gate, part in (("2", "expected a value in 0..1"), ("3.gate/=0", "no gate has a name that begins with"), ("x", "expected a value"),
+                           ("0x1", "expected a value"), (" 0.5", "expected a value"), (f"{name}=", "expected a value"),
                            ("1.gate/enc.9=0", "no gate has a name that begins with \"1.gate/enc.9\""), (f"{name}s=0", f"(did you mean '{name}'?)")):
             done = run("eval", "--model", "model", "--adapter", "forced/adapter", "--data", "data/dev.tsv", "--gate", gate, cwd=self.root)
             self.assert_refused(done, 2, "--gate", part)

@@ -171,6 +171,12 @@ class Resumed(support.SharedCase):
                 self.assertEqual({path.name: path.read_bytes() for path in self.dir.glob(".*")}, before)
         self.assert_done(run(*named(), cwd=self.root))
 
+    def test_a_flag_that_is_left_out_is_named(self):
+        gated = self.command("--gate", "0.5", adapter="gated")
+        self.cut(gated, WINDOW + 60)
+        self.assert_refused(run(*self.command(adapter="gated"), "--resume", cwd=self.root), 2, "begun otherwise", "--gate was [\"0.5\"], now not given")
+        self.assert_done(run(*gated, "--resume", cwd=self.root))
+
     def test_threads_belong_to_the_bits(self):
         args = self.command()
         self.cut(args, WINDOW + 60)

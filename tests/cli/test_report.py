@@ -166,6 +166,13 @@ class Report(ReportCase):
     def test_faults(self):
         self.assert_refused(run("report", self.root / "out", "--out", self.dir / "r.html", "--metric", "acuracy"), 2, "did you mean 'accuracy'?")
         self.assert_refused(run("report", self.dir / "none", "--out", self.dir / "r.html"), 2, "no such file")
+        (self.dir / "study").mkdir()
+        for file in (self.root / "out").glob("*.*"):
+            shutil.copy(file, self.dir / "study")
+        kept = json.loads((self.dir / "study/search.json").read_text())
+        kept["searches"][0]["trials"][0]["scores"] = "0.5"   # a page could not count it
+        (self.dir / "study/search.json").write_text(json.dumps(kept))
+        self.assert_refused(run("report", self.dir / "study", "--out", self.dir / "r.html"), 2, "search.json", "damaged: /searches/0/trials/0/scores: expected a list")
         self.assertFalse((self.dir / "r.html").exists())
 
 

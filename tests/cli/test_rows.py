@@ -258,6 +258,12 @@ class Rows(support.SharedCase):
         for flags in (("--out", "x.jsonl", "--records", "x.jsonl"), ("--out", "-", "--records", "-")):
             self.assert_refused(self.predict(*flags), 2, "--out and --records both name")
 
+    def test_one_file_spelled_in_two_ways(self):
+        (self.dir / "linked").symlink_to(self.root)
+        for other in ("./spelled.jsonl", f"{self.dir}/linked/spelled.jsonl", str(self.root / "spelled.jsonl")):
+            self.assert_refused(self.predict("--out", "spelled.jsonl", "--records", other), 2, f"--out and --records name one file, 'spelled.jsonl' and '{other}'")
+        self.assertFalse((self.root / "spelled.jsonl").exists())
+
     # --- what is no regular file
 
     def test_a_log_keeps_what_it_held(self):

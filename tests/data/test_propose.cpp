@@ -127,6 +127,29 @@ TEST(Propose, AmountsMakeARegression) {
   EXPECT_EQ(task.labelled()->label_column, "score");
 }
 
+// The first of a pair's columns may be what comes again.
+TEST(Propose, ALabelIsNoTextOfAPair) {
+  const std::string text =
+      "sentence1,sentence2\ngood,a fine day\nbad,a grey day\ngood,a blue sky\nbad,a long rain\n";
+  const Proposal found = proposed(text);
+  EXPECT_EQ(found.task.labelled()->label_column, "sentence1");
+  EXPECT_EQ(found.task.labelled()->text.text, "sentence2");
+  EXPECT_FALSE(found.task.labelled()->second);
+  EXPECT_EQ(read_by(found.task, text).size(), 4u);
+}
+
+// Without an ending the rows tell, also behind a byte order mark.
+TEST(Propose, TellsTheFormatByTheFirstCharacter) {
+  const std::string rows =
+      "{\"text\": \"a\", \"label\": \"x\"}\n{\"text\": \"b\", \"label\": \"y\"}\n"
+      "{\"text\": \"c\", \"label\": \"x\"}\n{\"text\": \"d\", \"label\": \"y\"}\n";
+  for (const char* mark : {"", "\xEF\xBB\xBF"}) {
+    const std::string yaml = told_of("graft_rows_without_ending", mark + rows);
+    EXPECT_NE(yaml.find("format: jsonl\n"), std::string::npos) << yaml;
+    EXPECT_NE(yaml.find("label: \"label\"\n"), std::string::npos) << yaml;
+  }
+}
+
 TEST(Propose, PromptsAndChatsMakeAGeneration) {
   const std::string pairs =
       "{\"instruction\": \"add 1 and 2\", \"output\": \"3\"}\n{\"instruction\": \"name a colour\", "

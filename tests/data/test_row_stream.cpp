@@ -149,6 +149,26 @@ TEST(RowStream, ANamedPipeIsOpenedBeforeItsWriterComes) {
   EXPECT_EQ(rows, 2);
 }
 
+// A run of blank lines is looked at once, not from each of its lines on: that would take minutes.
+TEST(RowStream, TakesMillionsOfBlankLines) {
+  const testing::TempFolder folder;
+  const std::string blank(size_t{1} << 21, '\n');
+  write_file_atomically(folder / "x.tsv", "a\tb\n1\t2\n" + blank);
+  RowStream stream(folder / "x.tsv", {});
+  int64_t rows = 0;
+  while (const auto table = stream.next()) rows += std::ssize(table->rows);
+  EXPECT_EQ(rows, 1);
+
+  const size_t some = size_t{1} << 17;
+  const Table table =
+      parse_table("a\tb\n" + blank.substr(0, some) + "1\t2\n" + blank.substr(0, some),
+                  TableFormat::kTsv, "f", {.format = {}, .keeps_faulty_rows = true});
+  EXPECT_EQ(table.rows.size(), some + 1) << "at the end of a file they are no rows";
+  EXPECT_EQ(table.rows.front().fault,
+            "f:2: expected 2 fields (a and b), found a blank line; remove it");
+  EXPECT_EQ(table.rows.back().cells, (std::vector<std::string>{"1", "2"}));
+}
+
 // Endless devices would be read until the memory is full.
 TEST(RowStream, ADeviceIsRefused) {
   const testing::TempFolder folder;

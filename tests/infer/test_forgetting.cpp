@@ -103,6 +103,14 @@ TEST_F(PlainTexts, RefuseWhatHasNone) {
       "none.txt");
 }
 
+TEST_F(PlainTexts, RefuseTokensThatTheModelHasNoEmbeddingFor) {
+  ModelConfig small = parse_config(tiny_config("gpt2"), "tiny");
+  small.vocabulary = 3;
+  write_file_atomically(folder / "plain.txt", "a b\na c\n");
+  expect_message<InputError>([&] { plain_texts(folder / "plain.txt", letters(), small, 0); },
+                             "letters: the tokenizer gives ids beyond the model's vocabulary of 3");
+}
+
 // -log p of every target, by a softmax of its own.
 double mean_loss_of(const Rig& rig, const std::vector<Sequence>& texts) {
   Ids targets;

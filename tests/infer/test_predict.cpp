@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "tests/support/compare.h"
@@ -87,6 +88,42 @@ TEST(Predict, NeedsAHead) {
   expect_message<InternalError>(
       [&] { predict(*rig.model, bound, dataset(rig.model->config, 2, {})); },
       "predictions need a head");
+}
+
+// Beside a prompt before the text the last block computes no token: a classifier reads the first of
+// the prompt's rows.
+TEST(Predict, RecordsChangesBesideAPrompt) {
+  Rig rig(golden_model("bert-tiny"),
+          "{edits: [{prompt: {length: 3}}, {lora: {rank: 2, sites: [attn.q, ffn.down]}}]}");
+  rig.shake(0.2);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
+  const Predictions found = predict(*rig.model, bound, dataset(rig.model->config, 5, {}),
+                                    {.keep_records = true, .recording = {.changes = true}});
+  int64_t counted = 0;
+  for (const auto& [name, values] : found.records.rows) {
+    if (!name.starts_with("1.lora/") || !name.ends_with(".change")) continue;
+    ++counted;
+    EXPECT_TRUE(at::isfinite(values).all().item<bool>()) << name;
+    EXPECT_GT(values.min().item<double>(), 0) << name;
+  }
+  EXPECT_EQ(counted, 2 * rig.model->config.last().layers);
+  EXPECT_EQ(records_summary(found.records).members.size(), found.records.rows.size());
+}
+
+// In no bin, and in neither bound.
+TEST(Records, ASummaryCountsWhatIsFinite) {
+  const float none = std::nanf(""), most = std::numeric_limits<float>::infinity();
+  Records records;
+  records.rows["some"] = at::tensor({0.0F, none, 2.0F, most}).view({4, 1});
+  records.rows["no"] = at::tensor({none, none}).view({2, 1});
+  const Node summary = records_summary(records), &some = *summary.find("some");
+  EXPECT_EQ(some.find("low")->scalar, "0");
+  EXPECT_EQ(some.find("high")->scalar, "2");
+  const std::vector<Node>& bins = some.find("counts")->items[0].items;
+  EXPECT_EQ(bins.front().scalar + bins.back().scalar, "11");
+  EXPECT_EQ(some.find("mean")->items[0].kind, Node::Kind::kNull);
+  for (const Node& bin : summary.find("no")->find("counts")->items[0].items)
+    EXPECT_EQ(bin.scalar, "0");
 }
 
 TEST(MaxLength, IsTheModelsUnlessAskedForLess) {

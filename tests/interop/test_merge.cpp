@@ -192,6 +192,18 @@ TEST(Merging, RefusesADriftAndLeavesNothing) {
                              "is there already; choose a new folder");
 }
 
+TEST(Merging, TakesAFolderWithASlashBehindIt) {
+  const TempFolder folder;
+  const Made m = made("{edits: [{lora: {}}]}");
+  for (const char* name : {"first/", "second/."}) {
+    merge(m, folder / name);
+    EXPECT_TRUE(std::filesystem::exists(folder / name / "merge.json")) << name;
+    expect_message<InputError>([&] { merge(m, folder / name); },
+                               std::string(name) + "' is there already; choose a new folder");
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 2);
+}
+
 // A link to nowhere is there, and no folder takes its name.
 TEST(Merging, SaysWhichFolderWouldNotBeRenamed) {
   const TempFolder folder;

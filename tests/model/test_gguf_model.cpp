@@ -9,10 +9,12 @@
 #include "base/error.h"
 #include "model/families.h"
 #include "model/gguf_model.h"
+#include "model/gguf_tokens.h"
 #include "tensor/safetensors.h"
 #include "tests/support/gguf_bytes.h"
 #include "tests/support/testing.h"
 #include "text/tokenizer.h"
+#include "text/vocabulary.h"
 
 namespace graft::test_gguf_model {
 namespace {
@@ -341,6 +343,11 @@ INSTANTIATE_TEST_SUITE_P(, GgufTokenizer,
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+// More would pass here and be refused as a tokenizer.json that nobody has seen.
+TEST(GgufModel, TakesAsManyTokensAsAVocabularyMayHave) {
+  EXPECT_EQ(static_cast<int64_t>(kMaxGgufTokens), Vocabulary::kMaxTokens);
+}
 
 TEST(GgufModel, RefusesTokenizersThatItCannotHonour) {
   const auto refused = [](std::vector<std::string> keys, const std::string& message) {

@@ -172,6 +172,25 @@ TEST(TrainTogether, CountsObserversAndRuns) {
       "observers: expected none or one a run, found 1 observer for 3 runs");
 }
 
+// Where one cannot begin, those before it have their files already.
+TEST(TrainTogether, ARunThatCannotBeginLeavesTheOthers) {
+  const TempFolder folder;
+  write_file_atomically(folder / "file", "");
+  const std::vector<RunOutcome> outcomes = train_together(
+      {small_run(folder / "one"), small_run(folder / "file/run"), small_run(folder / "two")});
+  ASSERT_EQ(outcomes.size(), 3U);
+  for (const size_t i : {size_t{0}, size_t{2}}) {
+    EXPECT_EQ(outcomes[i].failure, "");
+    EXPECT_EQ(outcomes[i].end, RunEnd::kDone);
+    EXPECT_EQ(outcomes[i].steps_done, 2);
+  }
+  EXPECT_EQ(outcomes[1].out, (folder / "file/run").string());
+  EXPECT_TRUE(outcomes[1].failure.starts_with("cannot create folder")) << outcomes[1].failure;
+  EXPECT_EQ(outcomes[1].end, RunEnd::kStopped);
+  EXPECT_EQ(outcomes[1].steps_done, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder / "two/metrics.json"));
+}
+
 class Steps final : public Observer {
  public:
   explicit Steps(int64_t stop_after) : stop_after_(stop_after) {}

@@ -346,6 +346,11 @@ TEST_F(Sessions, RefusesWhatDoesNotBelongTogether) {
       "/max_tokens: unknown key");
   expect_message<InputError>(
       [&] {
+        writer.generate({{one, "t"}}, {.settings = {"=3"}});
+      },
+      "\"=3\": expected key=value, such as max_new_tokens=60");
+  expect_message<InputError>(
+      [&] {
         writer.generate({{one, "t"}}, {.stop = {"x", ""}});
       },
       "stop: expected texts, found an empty one");

@@ -60,7 +60,7 @@ TEST(Statistics, NotANumberIsRefused) {
       "a score of each of 2 methods in every cell, found 1");
   expect_message<InputError>([] { pairwise_agreement({{1}}); }, "two runs or more, found 1");
   expect_message<InputError>([] { fleiss_kappa({{}, {}}); }, "expected rows, found none");
-  expect_message<InputError>([] { cohen_kappa({{1}, {1, 2}}); }, "the same rows of every run");
+  expect_message<InputError>([] { fleiss_kappa({{1}, {1, 2}}); }, "the same rows of every run");
 }
 
 // The counted resamples are those that drawing n of n values in every order gives.

@@ -9,8 +9,11 @@
 #include <map>
 #include <set>
 
+#include "base/digest.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "study/search_run.h"
+#include "study/search_trials.h"
 #include "tests/support/testing.h"
 
 namespace graft::test_search {
@@ -410,6 +413,7 @@ TEST(Search, AFolderHoldsOneSearch) {
        {std::pair{std::string(kStudy), changed("[0.1, 0.2, 0.3]", "[0.1, 0.2]")},
         {kStudy, changed("[100, 101]", "[100, 102]")},
         {halved("from: 1, to: 2"), halved("from: 1, to: 3")},
+        {halved("from: 1, to: 2"), halved("from: 1, to: 2.0000001")},
         {halved("from: 1, to: 2"), halved("from: 1, to: 2, factor: 2")}}) {
     SCOPED_TRACE(other);
     const TempFolder folder;
@@ -419,6 +423,35 @@ TEST(Search, AFolderHoldsOneSearch) {
     expect_message<InputError>([&] { run_search(second, engine, {.out = folder.path()}); },
                                "holds another search");
   }
+}
+
+// As earlier versions wrote it, with six decimals of each number.
+std::string earlier_digest(Engine& engine) {
+  const StudyFile study = parse_study(kStudy, "s.yaml");
+  const SearchPlan& search = *study.search;
+  std::string text;
+  for (const SearchGroup& group : groups_of(study)) {
+    const auto searcher = make_searcher(search, RandomKey{}.with("search").with(group.name));
+    const MemberDraft draft = draft_of(search, group, *searcher->ask(), search.seeds.front());
+    text += group.name + "\n" + to_json(engine.resolve(study, draft), -1) + "\n";
+  }
+  return sha256(text + "100 101 learning_rate 0.000000 0.000000 0.1 0.2 0.30 0");
+}
+
+TEST(Search, GoesOnWithTheFileOfAnEarlierVersion) {
+  const TempFolder folder;
+  Engine engine;
+  StudyFile first = parse_study(kStudy, "s.yaml"), second = parse_study(kStudy, "s.yaml");
+  ASSERT_TRUE(run_search(first, engine, {.out = folder.path()}));
+  const std::string now = read_file(folder / "search.json");
+  Node kept = parse_json(now, "search.json");
+  ASSERT_NE(kept["digest"].scalar, earlier_digest(engine));
+  kept["digest"] = Node::text(earlier_digest(engine));
+  write_file_atomically(folder / "search.json", to_json(kept));
+  const size_t runs = engine.runs;
+  ASSERT_TRUE(run_search(second, engine, {.out = folder.path()}));
+  EXPECT_EQ(engine.runs, runs) << "nothing is tried twice";
+  EXPECT_EQ(read_file(folder / "search.json"), now);
 }
 
 TEST(Search, WhatFailedIsTriedAgainWhereThatIsAskedFor) {

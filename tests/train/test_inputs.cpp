@@ -291,5 +291,29 @@ TEST(Inputs, RefusesWhatCannotBe) {
   expect_message<InputError>([] { toy_inputs("eval_rows: 100000"); }, "data.eval_rows");
 }
 
+// Its loss is a squared error.
+TEST(Inputs, ARegressionHasNoTermsOfASoftmax) {
+  const TempFolder folder;
+  write_file_atomically(folder / "score.yaml",
+                        "name: score\nkind: regression\ntext: text\nlabel: score\n"
+                        "metrics: [pearson]\n");
+  write_file_atomically(folder / "rows.tsv", "text\tscore\nthis house\t1.5\ntable sun\t2\n");
+  const auto inputs = [&](const std::string& own, const std::string& suggested) {
+    const std::string text = "{model: " + kToy +
+                             "/model, task: " + (folder / "score.yaml").string() +
+                             ", out: unused, adapter: {edits: [{lora: {}}]}, " + own +
+                             "data: {train: " + (folder / "rows.tsv").string() + "}}";
+    return load_inputs(parse_run_config(yaml(text), yaml(suggested), "run"),
+                       std::string(GRAFT_SOURCE_DIR) + "/tasks");
+  };
+  expect_message<InputError>([&] { inputs("label_smoothing: 0.1, ", "{}"); },
+                             "label_smoothing: found 0.1, and task \"score\" is a regression");
+  expect_message<InputError>([&] { inputs("z_loss: 0.01, ", "{}"); },
+                             "z_loss: found 0.01, and task \"score\" is a regression");
+  const Objective objective = inputs("", "{label_smoothing: 0.1, z_loss: 0.01}").config.objective;
+  EXPECT_EQ(objective.label_smoothing, 0) << "only suggested";
+  EXPECT_EQ(objective.z_loss, 0);
+}
+
 }  // namespace
 }  // namespace graft::testing::test_inputs

@@ -196,6 +196,23 @@ TEST(Members, OneThatFailsLeavesTheOthersTheirBits) {
     expect_same_files(folder / "together" / wanted[i].name, folder / "alone" / wanted[i].name);
 }
 
+TEST(Members, OneThatLeavesAndCannotBeSavedLeavesTheOthersTheirBits) {
+  const TempFolder folder;
+  const std::vector<Wanted> wanted = different_runs();
+  run_alone(wanted[0], folder / "alone");
+  Members members;
+  for (size_t i = 0; i < 2; ++i) members.join(inputs_of(wanted[i], folder / "together"));
+  members.step();
+  fail_writes_after(0);
+  EXPECT_NO_THROW(members.leave(1));
+  fail_writes_after(-1);
+  EXPECT_EQ(members.status(1).state, Members::State::kFailed);
+  EXPECT_THROW(std::rethrow_exception(members.status(1).error), IoError);
+  while (!members.is_done()) members.step();
+  EXPECT_EQ(members.status(0).state, Members::State::kDone) << members.status(0).failure;
+  expect_same_files(folder / "together" / wanted[0].name, folder / "alone" / wanted[0].name);
+}
+
 // In one pass with the others, or behind theirs in the same step: what the step had done by then
 // leaves no trace, and where there is no memory for all at once each has it by itself.
 TEST(Members, OneWithoutMemoryLeavesTheOthersTheirBits) {

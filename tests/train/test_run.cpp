@@ -78,6 +78,62 @@ TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
       "run.yaml is not the one that the checkpoint at step 1 was made with");
 }
 
+TEST(Run, OfTwoStartsTheOneThatHasTheLogWritesTheFolder) {
+  const TempFolder folder;
+  make_directories(folder / "run");
+  const auto start = [&] {
+    return TrainingRun(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh).total_steps();
+  };
+  {
+    const EventLog other(folder / "run" / "log.jsonl");
+    expect_message<IoError>(start, "another process is writing this run");
+    EXPECT_FALSE(std::filesystem::exists(folder / "run" / "run.yaml"));
+  }
+  EXPECT_GT(start(), 0);
+  EXPECT_TRUE(std::filesystem::exists(folder / "run" / "run.yaml"));
+}
+
+// Beside its tokens a row may have an embedding, rows of a subspace, and texts to be scored
+// against.
+TEST(Run, AResumeHoldsWhatStandsBesideTheTextsAgainstTheCheckpoint) {
+  const TempFolder folder;
+  const Path dir = folder / "run";
+  const auto inputs = [&](float number, int64_t subspace, const std::string& reference) {
+    RunInputs in = run_inputs(kLora, dir, "{max_steps: 3, evaluate_every: never}");
+    EvalData eval{*in.train, *in.train};
+    for (Example& example : eval.prompts->examples)
+      example.row.emplace<GenerationRow>().references = {reference};
+    in.eval = std::make_shared<const EvalData>(std::move(eval));
+    Dataset& rows = own_rows(in);
+    for (Sequence& sequence : rows.sequences) sequence.embedding = {1.0F, 2.0F};
+    rows.sequences[5].embedding[1] = number;
+    rows.sequences[5].subspace = {subspace};
+    return in;
+  };
+  const auto steps_of_resumed = [](RunInputs in) {
+    return TrainingRun(std::move(in), StartMode::kResume).steps_done();
+  };
+  {
+    TrainingRun run(inputs(3, 0, "one"), StartMode::kFresh);
+    drive_to(run, 1);
+    run.checkpoint();
+  }
+  EXPECT_EQ(steps_of_resumed(inputs(3, 0, "one")), 1);
+  const std::string then = " is not what the checkpoint at step 1 was made with",
+                    of_training = "what stands beside the texts of the training data" + then;
+  expect_message<InputError>([&] { steps_of_resumed(inputs(4, 0, "one")); }, of_training);
+  expect_message<InputError>([&] { steps_of_resumed(inputs(3, 1, "one")); }, of_training);
+  expect_message<InputError>([&] { steps_of_resumed(inputs(3, 0, "two")); },
+                             "what stands beside the texts of the evaluation data" + then);
+  // Earlier versions did not look at it.
+  Checkpoint old = load_newest_checkpoint(dir).value();
+  const auto is_newer = [](const auto& each) { return each.first.starts_with("what stands"); };
+  EXPECT_EQ(std::erase_if(old.inputs, is_newer), 2U);
+  remove_checkpoints(dir);
+  save_checkpoint(dir, old);
+  EXPECT_EQ(steps_of_resumed(inputs(4, 1, "two")), 1);
+}
+
 TEST(Run, AResumeSweepsWhatAKillLeftOfFiles) {
   const TempFolder folder;
   { TrainingRun run(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh); }

@@ -164,13 +164,7 @@ def agreement_cases(rng):
         counts, _ = inter_rater.aggregate_raters(np.asarray(answers).T)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            case = {"answers": answers, "fleiss": plain(inter_rater.fleiss_kappa(counts)), "cohen": None}
-            if len(answers) == 2:
-                classes = max(map(max, answers)) + 1
-                table = np.zeros((max(2, classes), max(2, classes)))
-                for a, b in zip(*answers):
-                    table[a, b] += 1
-                case["cohen"] = plain(inter_rater.cohens_kappa(table, return_results=False))
+            case = {"answers": answers, "fleiss": plain(inter_rater.fleiss_kappa(counts))}
         pairs = list(itertools.combinations(answers, 2))
         case["alike"] = plain(np.mean([np.mean(np.equal(a, b)) for a, b in pairs]))
         cases.append(case)

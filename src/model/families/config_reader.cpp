@@ -115,6 +115,14 @@ RotaryScaling read_rotary_scaling(Options& section, int64_t max_positions) {
   }
   scaling.low_frequency_factor = section.number("low_freq_factor", std::nullopt, 0, 1e6);
   scaling.high_frequency_factor = section.number("high_freq_factor", std::nullopt, 0, 1e6);
+  const bool is_read =
+      !section.is_faulty("low_freq_factor") && !section.is_faulty("high_freq_factor");
+  if (is_read && scaling.high_frequency_factor <= scaling.low_frequency_factor) {
+    section.fault("high_freq_factor",
+                  "expected more than low_freq_factor " +
+                      Node::number(scaling.low_frequency_factor).scalar + ", found " +
+                      quote(Node::number(scaling.high_frequency_factor).scalar));
+  }
   return scaling;
 }
 

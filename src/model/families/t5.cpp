@@ -3,6 +3,7 @@
 // and an output layer of their own.
 #include <cmath>
 
+#include "base/error.h"
 #include "model/families/all.h"
 #include "model/families/config_reader.h"
 #include "model/families/names.h"
@@ -48,6 +49,22 @@ CheckpointNames t5_names(bool is_gated) {
   return names;
 }
 
+// Both stacks share the two numbers: four buckets leave an encoder, which halves them for keys that
+// come later, an exact one, and a decoder has exact ones for distances below half of all.
+DistanceBias read_distance_bias(Options& options) {
+  const char *const buckets = "relative_attention_num_buckets",
+                    *const farthest = "relative_attention_max_distance";
+  const DistanceBias bias{options.integer(buckets, 32, 4, 1 << 16),
+                          options.integer(farthest, 128, 2, kMaxPositions)};
+  const bool is_read = !options.is_faulty(buckets) && !options.is_faulty(farthest);
+  if (is_read && bias.max_distance <= bias.buckets / 2) {
+    options.fault(farthest, std::string("expected more than half of ") + buckets + " " +
+                                std::to_string(bias.buckets) + ", found " +
+                                quote(std::to_string(bias.max_distance)));
+  }
+  return bias;
+}
+
 // Version 1.0 scales what enters the output layer, and says so by tying it to the word table.
 // transformers 5 ties the two in every file that it writes and has a key for the scale instead; of
 // mT5 it never scales.
@@ -67,9 +84,7 @@ void read_t5(Options& options, ModelConfig& c) {
   stack.attention_width = stack.heads * options.integer("d_kv", std::nullopt, 1, kMaxWidth);
   c.vocabulary = options.integer("vocab_size", std::nullopt, 1, kMaxVocabulary);
   c.max_positions = ModelConfig::kAnyLength;
-  stack.positions =
-      DistanceBias{options.integer("relative_attention_num_buckets", 32, 2, 1 << 16),
-                   options.integer("relative_attention_max_distance", 128, 2, kMaxPositions)};
+  stack.positions = read_distance_bias(options);
   c.read_row = ReadRow::kLastEnd;
   c.head_style = HeadStyle::kDense;
   read_pad_id(options, c, 0);

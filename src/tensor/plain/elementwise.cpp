@@ -49,8 +49,8 @@ Tensor activated(const Tensor& x, Activation activation) {
   return {};
 }
 
-// Words of 32 bits are kept in int64; the multipliers are those of scaled.cpp.
-constexpr int64_t kWord = 0xFFFFFFFF, kOfValue = 0x9E3779B1, kOfColumn = 0x85EBCA77;
+// Words of 32 bits are kept in int64.
+constexpr int64_t kWord = 0xFFFFFFFF, kOfValue = kDitherOfValue, kOfColumn = kDitherOfColumn;
 
 // The bfloat16 values that scaled.cpp's `dithered` makes of `exact` (float32), which was made of y
 // (bfloat16).
