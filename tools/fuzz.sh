@@ -29,16 +29,19 @@ run_target() {
 
 # {"runs": of the target, "edges": covered, "seconds"} of each log.
 write_summary() {
-  python3 - "$build" "$seconds" >"$1" <<'PYTHON'
+  python3 - "$build" "$seconds" "$1" <<'PYTHON'
 import json, pathlib, re, sys
-build, seconds = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+build, seconds, summary = pathlib.Path(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3])
+old = json.loads(summary.read_text()) if summary.exists() else {}
 targets = {}
 for log in sorted((build / "crashes").glob("*.log")):
     text = log.read_text(errors="replace")
     done, edges = re.search(r"Done (\d+) runs in (\d+) second", text), re.findall(r"cov: (\d+)", text)
     targets[log.stem] = {"runs": int(done[1]) if done else None, "seconds": int(done[2]) if done else None, "edges": int(edges[-1]) if edges else None,
                          "failed": log.with_suffix(".failed").exists()}
-print(json.dumps({"command": f"tools/fuzz.sh BUILD_DIR {seconds}", "sanitizers": "address, undefined, leak", "targets": targets}, indent=1))
+new = {"command": f"tools/fuzz.sh BUILD_DIR {seconds}", "sanitizers": "address, undefined, leak", "targets": targets}
+new |= {key: old[key] for key in ("mutations",) if key in old}   # of mutate_files
+summary.write_text(json.dumps(new, indent=1) + "\n")
 PYTHON
 }
 

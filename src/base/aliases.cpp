@@ -1,6 +1,7 @@
 #include "base/aliases.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/error.h"
 
@@ -71,6 +72,7 @@ constexpr Alias kAliases[] = {
     {"base_model", "model"},
     {"train_file", "data.train"},
     {"validation_file", "data.eval"},
+    {"dev", "data.eval"},
     {"test_file", "data.test"},
     {"validation_split", "data.held_out"},
     {"val_set_size", "data.held_out"},
@@ -85,7 +87,9 @@ constexpr Alias kAliases[] = {
     {"lora_rank", "rank"},
     {"low_rank_dimension", "rank"},
     {"lora_alpha", "alpha"},
+    {"lora_dropout", "adapter.dropout"},  // that of a run is the trunk's
     {"lora_dropout", "dropout"},
+    {"adapter_dropout", "adapter.dropout"},
     {"adapter_dropout", "dropout"},
     {"hidden_dropout_prob", "dropout"},
     {"target_modules", "sites"},
@@ -104,7 +108,7 @@ constexpr Alias kAliases[] = {
     {"reduction_factor", "reduction"},
     {"non_linearity", "activation"},
     {"num_experts", "experts"},
-    // Modules of Hugging Face models.
+    // Modules of Hugging Face models; with more of their path where the last name says too little.
     {"q", "attn.q"},
     {"q_proj", "attn.q"},
     {"q_lin", "attn.q"},
@@ -122,9 +126,22 @@ constexpr Alias kAliases[] = {
     {"out_proj", "attn.o"},
     {"out_lin", "attn.o"},
     {"attention.output.dense", "attn.o"},
+    {"attn.c_proj", "attn.o"},
+    {"attn.Wo", "attn.o"},
     {"c_attn", "attn.[qkv]"},
+    {"Wqkv", "attn.[qkv]"},
+    {"EncDecAttention.q", "cross.q"},
+    {"EncDecAttention.k", "cross.k"},
+    {"EncDecAttention.v", "cross.v"},
+    {"EncDecAttention.o", "cross.o"},
+    {"encoder_attn.q_proj", "cross.q"},
+    {"encoder_attn.k_proj", "cross.k"},
+    {"encoder_attn.v_proj", "cross.v"},
+    {"encoder_attn.out_proj", "cross.o"},
     {"gate_proj", "ffn.gate"},
     {"wi_0", "ffn.gate"},
+    {"Wi", "ffn.gate"},
+    {"Wi", "ffn.up"},
     {"up_proj", "ffn.up"},
     {"wi_1", "ffn.up"},
     {"wi", "ffn.up"},
@@ -137,7 +154,33 @@ constexpr Alias kAliases[] = {
     {"fc2", "ffn.down"},
     {"lin2", "ffn.down"},
     {"output.dense", "ffn.down"},
+    {"mlp.c_proj", "ffn.down"},
+    {"mlp.Wo", "ffn.down"},
+    {"c_proj", "attn.o"},
+    {"c_proj", "ffn.down"},
+    {"Wo", "attn.o"},
+    {"Wo", "ffn.down"},
+    {"dense", "attn.o"},
+    {"dense", "ffn.up"},
+    {"dense", "ffn.down"},
+    {"pooler.dense", "pooler"},
+    {"all-linear", "attn.[qkvo]"},
+    {"all-linear", "cross.[qkvo]"},
+    {"all-linear", "ffn.gate"},
+    {"all-linear", "ffn.up"},
+    {"all-linear", "ffn.down"},
 };
+
+// Switches of PEFT's methods that are presets here.
+constexpr Alias kPresets[] = {{"use_dora", "dora"}, {"bias", "bitfit"}};
+
+std::vector<std::string> listed_names_of(std::string_view foreign) {
+  std::vector<std::string> names;
+  for (const Alias& alias : kAliases) {
+    if (foreign == alias.foreign) names.emplace_back(alias.own);
+  }
+  return names;
+}
 
 bool is_known(std::string_view own, const std::vector<std::string>& known) {
   const std::string_view section = own.substr(0, std::min(own.find('.'), own.size()));
@@ -148,11 +191,19 @@ bool is_known(std::string_view own, const std::vector<std::string>& known) {
 }  // namespace
 
 std::vector<std::string> own_names(std::string_view foreign) {
-  std::vector<std::string> names;
-  for (const Alias& alias : kAliases) {
-    if (foreign == alias.foreign) names.emplace_back(alias.own);
+  std::vector<std::string> names = listed_names_of(foreign);
+  for (size_t dot = foreign.find('.'); names.empty() && dot != std::string_view::npos;
+       dot = foreign.find('.')) {
+    foreign.remove_prefix(dot + 1);
+    names = listed_names_of(foreign);
   }
   return names;
+}
+
+std::string preset_called(std::string_view name) {
+  const auto* found = std::find_if(std::begin(kPresets), std::end(kPresets),
+                                   [&](const Alias& alias) { return name == alias.foreign; });
+  return found == std::end(kPresets) ? "" : found->own;
 }
 
 std::string setting_called(std::string_view name, const std::vector<std::string>& known) {

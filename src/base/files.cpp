@@ -5,14 +5,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <new>
 
 #include "base/descriptors.h"
 #include "base/error.h"
 #include "base/output_file.h"
 #include "base/printable.h"
+#include "base/wording.h"
 
 namespace graft {
 
@@ -40,12 +43,22 @@ std::string read_file(const Path& path) {
   const bool is_pipe = S_ISFIFO(info.st_mode);
   if (!S_ISREG(info.st_mode) && !is_pipe) refuse_kind(info.st_mode, "a file or a pipe", path);
   std::string bytes;
-  if (!is_pipe) bytes.reserve(static_cast<size_t>(info.st_size));
-  char buffer[1 << 16];
-  while (const size_t got = read_some(file.get(), buffer, sizeof buffer, bytes.size(), path))
-    bytes.append(buffer, got);
+  try {
+    if (!is_pipe) bytes.reserve(static_cast<size_t>(info.st_size));
+    char buffer[1 << 16];
+    while (const size_t got = read_some(file.get(), buffer, sizeof buffer, bytes.size(), path))
+      bytes.append(buffer, got);
+  } catch (const std::bad_alloc&) {
+    throw IoError(beyond_memory_text(path, std::max<uint64_t>(bytes.size(), info.st_size)));
+  }
   refuse_lfs_pointer(bytes, path);
   return bytes;
+}
+
+std::string beyond_memory_text(const Path& path, uint64_t bytes) {
+  return named(path.string()) + ": there is no memory for its " +
+         bytes_text(static_cast<int64_t>(bytes)) +
+         ", which are read as a whole; take a smaller file, or raise the limit of memory";
 }
 
 void write_all(int descriptor, std::string_view bytes, const Path& path) {

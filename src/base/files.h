@@ -16,8 +16,10 @@ namespace graft {
 using Path = std::filesystem::path;
 
 // The whole file as bytes. Throws InputError if it is missing or a pointer of Git LFS, IoError if
-// the system refuses.
+// the system refuses or has no memory for it.
 std::string read_file(const Path& path);
+// Of a file of so many bytes that memory has no room for, or for what is made of it.
+std::string beyond_memory_text(const Path& path, uint64_t bytes);
 
 // Replaces `path`, or what it links to, by `bytes`: a reader sees the old file or the new one,
 // never a part. Throws IoError; the old file stays.

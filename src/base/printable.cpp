@@ -28,14 +28,27 @@ bool steers_terminal(uint32_t code) {
          (code >= 0x2066 && code <= 0x2069) || code == 0xFEFF;
 }
 
+uint32_t code_point_at(std::string_view text, size_t at, size_t length) {
+  return length == 0 ? static_cast<unsigned char>(text[at]) : code_point(text, at, length);
+}
+
 }  // namespace
+
+bool has_steering_marks(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = utf8_sequence(text, at);
+    const uint32_t code = code_point_at(text, at, length);
+    if (code >= 0x7F && steers_terminal(code)) return true;
+    at += std::max<size_t>(length, 1);
+  }
+  return false;
+}
 
 std::string printable(std::string_view text, size_t most, std::string_view escaped) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     const size_t length = utf8_sequence(text, at), step = std::max<size_t>(length, 1);
-    const uint32_t code =
-        length == 0 ? static_cast<unsigned char>(text[at]) : code_point(text, at, length);
+    const uint32_t code = code_point_at(text, at, length);
     std::string piece;
     if (length == 0 || steers_terminal(code)) {
       char escape[16];
@@ -52,7 +65,9 @@ std::string printable(std::string_view text, size_t most, std::string_view escap
   return out;
 }
 
-std::string named(std::string_view name) { return "'" + printable(name, 1000) + "'"; }
+std::string bare_name(std::string_view name) { return printable(name, 1000); }
+
+std::string named(std::string_view name) { return "'" + bare_name(name) + "'"; }
 
 std::string listed_names(const std::vector<std::string>& names) {
   std::vector<std::string> shown;

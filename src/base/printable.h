@@ -16,9 +16,14 @@ namespace graft {
 // character, and "..." put in their place.
 std::string printable(std::string_view text, size_t most = 80, std::string_view escaped = "");
 
+// Whether `text` has more to steer a terminal with than the control characters below the space:
+// DEL, C1, ends of lines that are none of ASCII, marks of direction.
+bool has_steering_marks(std::string_view text);
+
 // A path or name of a file, a tensor, a part, in single quotes, as `printable` shows it; cut after
-// 1,000 bytes.
+// 1,000 bytes. bare_name: the same without quotes, for lines that say where something was written.
 std::string named(std::string_view name);
+std::string bare_name(std::string_view name);
 
 // "a, b and c": names out of a file, each as `printable` shows it; the first 50.
 std::string listed_names(const std::vector<std::string>& names);

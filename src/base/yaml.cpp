@@ -11,6 +11,7 @@
 #include "base/document.h"
 #include "base/document_limits.h"
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/utf8.h"
 
 namespace graft {
@@ -182,13 +183,19 @@ class YamlBuilder : public YAML::EventHandler {
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
+// Escaped, what no YAML may hold or what would steer the terminal that shows it: the emitter leaves
+// DEL and marks of direction as they are, even in quotes.
+void emit_text(YAML::Emitter& out, const std::string& text, bool is_quoted) {
+  const bool is_escaped = has_steering_marks(text);
+  if (is_escaped) out << YAML::EscapeNonAscii;
+  if (is_escaped || is_quoted) out << YAML::DoubleQuoted;
+  out << text;
+}
+
 void emit(YAML::Emitter& out, const Node& node) {
   switch (node.kind) {
     case Node::Kind::kNull: out << YAML::Null; break;
-    case Node::Kind::kScalar:
-      if (node.is_string) out << YAML::DoubleQuoted << node.scalar;
-      else out << node.scalar;
-      break;
+    case Node::Kind::kScalar: emit_text(out, node.scalar, node.is_string); break;
     case Node::Kind::kList: {
       const bool flat = std::all_of(node.items.begin(), node.items.end(), [](const Node& item) {
         return item.kind == Node::Kind::kScalar;
@@ -202,9 +209,8 @@ void emit(YAML::Emitter& out, const Node& node) {
       out << YAML::BeginMap;
       for (const auto& [key, value] : node.members) {
         out << YAML::Key;
-        if (std::any_of(key.begin(), key.end(), is_control))
-          out << YAML::DoubleQuoted;  // which the emitter would write as it is
-        out << key << YAML::Value;
+        emit_text(out, key, std::any_of(key.begin(), key.end(), is_control));
+        out << YAML::Value;
         emit(out, value);
       }
       out << YAML::EndMap;

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "edit/average.h"
@@ -55,15 +56,15 @@ int average(const AverageFlags& flags) {
         average_experts(loaded.front(), flags.adapters.front(), {model->config, model->sites});
     save_adapter(flags.out, plain.adapter, plain.tensors, *model, loaded.front().provenance);
     std::printf("the experts of %s averaged: %zu tensors for %zu, in %s\n",
-                flags.adapters.front().c_str(), plain.tensors.size(), loaded.front().tensors.size(),
-                flags.out.c_str());
+                bare_name(flags.adapters.front()).c_str(), plain.tensors.size(),
+                loaded.front().tensors.size(), bare_name(flags.out).c_str());
     return 0;
   }
   const std::vector<double> weights =
       flags.weights.empty() ? std::vector<double>(loaded.size(), 1.0) : flags.weights;
   save_adapter(flags.out, loaded.front().adapter, average_adapters(loaded, weights, flags.adapters),
                *model, loaded.front().provenance);
-  std::printf("%zu adapters averaged, in %s\n", loaded.size(), flags.out.c_str());
+  std::printf("%zu adapters averaged, in %s\n", loaded.size(), bare_name(flags.out).c_str());
   return 0;
 }
 

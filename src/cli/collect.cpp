@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/output_file.h"
+#include "base/printable.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/files.h"
@@ -56,7 +57,7 @@ int collect(const CollectFlags& flags) {
   writer.finish();
   std::fprintf(messages_beside({flags.out}), "%s %s with %s numbers each in %s\n",
                count_text(writer.num_rows()).c_str(), plural(writer.num_rows(), "row").c_str(),
-               count_text(states.size(1)).c_str(), flags.out.c_str());
+               count_text(states.size(1)).c_str(), bare_name(flags.out).c_str());
   return static_cast<int>(ExitCode::kDone);
 }
 

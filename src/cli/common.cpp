@@ -95,7 +95,8 @@ void add_threads(CLI::App& command, int64_t& value) {
 
 void tell_cut(const Dataset& data, const std::string& what) {
   if (data.num_cut() > 0)
-    std::fprintf(stderr, "graft: %s: %s\n", what.c_str(), message_text(cut_message(data)).c_str());
+    std::fprintf(stderr, "graft: %s: %s\n", bare_name(what).c_str(),
+                 message_text(cut_message(data)).c_str());
 }
 
 void set_threads(int64_t threads) {

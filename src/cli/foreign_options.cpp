@@ -46,7 +46,20 @@ std::string setting_of(const std::string& name, const CLI::App& command) {
   if (command.get_option_no_throw(settings_name()) == nullptr) return "";
   const bool trains = command.get_name() == "train";  // a plan has settings of the adapter alone
   const std::string of_run = trains ? setting_called(name, settings_of_runs()) : "";
-  return of_run.empty() ? setting_called(name, settings_of_edits()) : of_run;
+  if (!of_run.empty()) return of_run;
+  const Names runs = settings_of_runs();
+  const std::string of_edit = setting_called(name, settings_of_edits());
+  const bool is_both = std::find(runs.begin(), runs.end(), of_edit) != runs.end();
+  return (is_both ? "adapter." : "") + of_edit;
+}
+
+// "--eval" for "data.eval", "--out" for "out": the option of the command that stands for a setting.
+std::string option_of(const std::string& setting, const CLI::App& command) {
+  for (const std::string& name : {setting, setting.substr(setting.rfind('.') + 1)}) {
+    const std::string option = option_name(name);
+    if (command.get_option_no_throw(option) != nullptr) return option;
+  }
+  return "";
 }
 
 // What stands behind an option on the command line, or "..." where nothing does.
@@ -64,8 +77,8 @@ std::string value_behind(const std::string& option, const Names& words) {
 std::string did_you_mean_option(const std::string& wrong, const Names& words,
                                 const CLI::App& command) {
   const std::string name = name_of(wrong);
-  if (const std::string own = option_name(setting_called(name, settings_of_runs()));
-      command.get_option_no_throw(own) != nullptr)
+  if (const std::string own = option_of(setting_called(name, settings_of_runs()), command);
+      !own.empty())
     return " (did you mean '" + own + "'?)";
   if (const std::string setting = setting_of(name, command); !setting.empty())
     return " (did you mean '" + setting_text(setting + "=" + value_behind(wrong, words)) + "'?)";

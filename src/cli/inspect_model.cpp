@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <string>
 
+#include "base/printable.h"
 #include "base/wording.h"
 #include "model/checkpoint.h"
 #include "model/sites.h"
@@ -38,9 +39,10 @@ int inspect_model(const Path& model, const IgnoredKeys& ignored) {
   int64_t parameters = 0;
   for (const auto& [name, tensor] : base) parameters += tensor.numel();
   std::printf("%s: %s, width %lld, %s, vocabulary %lld, %s\n%s parameters in %zu tensors\n\n",
-              model.c_str(), c.model_type.c_str(), static_cast<long long>(c.width),
-              stacks_text(c).c_str(), static_cast<long long>(c.vocabulary),
-              positions_text(c).c_str(), count_text(parameters).c_str(), base.size());
+              bare_name(model.string()).c_str(), c.model_type.c_str(),
+              static_cast<long long>(c.width), stacks_text(c).c_str(),
+              static_cast<long long>(c.vocabulary), positions_text(c).c_str(),
+              count_text(parameters).c_str(), base.size());
   std::printf("%-18s %-12s %8s %8s\n", "site", "kind", "in", "out");
   const Sites sites(c);
   for (const Site& site : sites.all()) {

@@ -35,12 +35,12 @@ int import_folder(const InteropFlags& flags) {
               printable(loaded.provenance.origin, 1000).c_str(), loaded.adapter.parts().size(),
               plural(static_cast<int64_t>(loaded.adapter.parts().size()), "edit").c_str(),
               loaded.tensors.size(), loaded.adapter.head() != nullptr ? "a head" : "no head",
-              flags.out.c_str());
+              bare_name(flags.out).c_str());
   if (!task && loaded.adapter.task() && has_numbered_labels(*loaded.adapter.task()))
     std::printf(
         "note: the folder does not name the head's outputs; they are called %s (--task "
         "text:NAME,NAME names them)\n",
-        joined(loaded.adapter.task()->labels()).c_str());
+        listed_names(loaded.adapter.task()->labels()).c_str());
   return 0;
 }
 
@@ -51,7 +51,7 @@ int export_folder(const InteropFlags& flags) {
   const ExportReport report = export_adapter(flags.format, flags.out, loaded, *model);
   std::printf(
       "%s in %s; read back, it computes the same (largest relative difference on a probe %.1e)\n",
-      flags.format.c_str(), flags.out.c_str(), report.largest_difference);
+      flags.format.c_str(), bare_name(flags.out).c_str(), report.largest_difference);
   const bool names_labels = flags.format == "adapterhub";  // in head_config.json
   if (!names_labels && loaded.adapter.task() && loaded.adapter.task()->num_labels() > 0) {
     std::printf("the folder holds no label names; they are, in the order of the outputs: %s\n",

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/document.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/printable.h"
@@ -56,6 +57,9 @@ std::string usage_message(const CLI::App& app, const std::vector<std::string>& w
     if (extra.starts_with("-"))
       return where + "unknown option " + graft::named(extra) +
              graft::did_you_mean_option(extra, words, *command) + help;
+    if (graft::key_and_value(extra) && command->get_option_no_throw(graft::settings_name()))
+      return where + "unknown word " + graft::named(extra) + " (did you mean '" +
+             graft::setting_text(extra) + "'?)" + help;
     if (!commands.empty())
       return where + "unknown command " + graft::named(extra) +
              graft::did_you_mean(extra, commands) + help;

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/word_option.h"
@@ -64,7 +65,8 @@ int merge(const MergeFlags& flags) {
     options.max_drift = flags.precision == Precision::kBFloat16 ? kDriftBFloat16 : kDriftFloat32;
   const MergeReport report = merge_adapter(
       loaded, *model, flags.model, read_probes(flags, loaded, model->config), flags.out, options);
-  std::printf("merged into %s (%s)\n", flags.out.c_str(), word_of(kPrecisions, flags.precision));
+  std::printf("merged into %s (%s)\n", bare_name(flags.out).c_str(),
+              word_of(kPrecisions, flags.precision));
   std::printf("drift over %lld rows: at most %.3g, %.3g in the mean; the largest %s is %.3g\n",
               static_cast<long long>(report.probes), report.largest, report.mean,
               report.what.c_str(), report.largest_value);
@@ -78,7 +80,8 @@ void add_merge(CLI::App& app, Action& action) {
       "merge", "Fold an adapter into its base: a model folder for transformers and other programs");
   auto flags = std::make_shared<MergeFlags>();
   command
-      ->add_option("--model", flags->model, "folder of the frozen model the adapter was trained on")
+      ->add_option("--model", flags->model,
+                   "folder or GGUF file of the frozen model the adapter was trained on")
       ->required();
   add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "adapter folder (RUN/adapter)")->required();

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -84,10 +85,10 @@ class Predictor {
       std::fprintf(out, "%s of %s %s wrong, in %s%s\n", count_text(done_.num_written).c_str(),
                    count_text(done_.num_answered).c_str(),
                    done_.num_answered == 1 ? "prediction is" : "predictions are",
-                   flags_.out.c_str(), skipped.c_str());
+                   bare_name(flags_.out).c_str(), skipped.c_str());
     else
       std::fprintf(out, "%s %s in %s%s\n", count_text(done_.num_answered).c_str(),
-                   plural(done_.num_answered, "prediction").c_str(), flags_.out.c_str(),
+                   plural(done_.num_answered, "prediction").c_str(), bare_name(flags_.out).c_str(),
                    skipped.c_str());
   }
 

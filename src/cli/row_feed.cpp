@@ -153,7 +153,7 @@ void RowFeed::add_cut(const Dataset& data) {
 
 void RowFeed::tell_cut() {
   if (cut_.count() == num_cut_told_ || options_.cut_name.empty()) return;
-  std::fprintf(stderr, "graft: %s: %s\n", options_.cut_name.c_str(),
+  std::fprintf(stderr, "graft: %s: %s\n", bare_name(options_.cut_name).c_str(),
                message_text(cut_.message()).c_str());
   num_cut_told_ = cut_.count();
 }
@@ -188,7 +188,7 @@ void RowFeed::finish_notes(int64_t num_rows) {
   if (const int64_t more = num_skipped_ - kNamed; more > 0) {
     std::fprintf(stderr, "graft: skipped: %s more %s; %s\n", count_text(more).c_str(),
                  plural(more, "row").c_str(),
-                 skipped_file_ ? message_text("all are in " + flags_.skipped).c_str()
+                 skipped_file_ ? ("all are in " + bare_name(flags_.skipped)).c_str()
                                : "--skipped FILE lists all");
   }
 }

@@ -10,6 +10,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/version.h"
 #include "base/wording.h"
 #include "cli/commands.h"
@@ -95,7 +96,7 @@ int steer(const SteerFlags& flags) {
   std::printf("%s of the states of %s %s, in %s\n",
               plural(std::ssize(asked.sites()), "shift").c_str(),
               count_text(asked.data.size()).c_str(), plural(asked.data.size(), "row").c_str(),
-              flags.out.c_str());
+              bare_name(flags.out).c_str());
   return static_cast<int>(ExitCode::kDone);
 }
 

@@ -130,7 +130,8 @@ int train_members(const SweepFlags& flags, const StudyLimits& limits, const Shar
   std::printf("done: %zu of %zu%s\n", end.done, end.total,
               end.failed > 0 ? (", failed: " + std::to_string(end.failed)).c_str() : "");
   if (end.done > 0)
-    std::printf("next: graft sweep table %s\n", store_path(flags.out, shard).c_str());
+    std::printf("next: graft sweep table %s\n",
+                bare_name(store_path(flags.out, shard).string()).c_str());
   if (end.failed == 0) return static_cast<int>(ExitCode::kDone);
   std::fprintf(stderr,
                "graft: %zu of %zu members failed; graft sweep status tells why, --retry-failed "

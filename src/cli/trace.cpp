@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -191,7 +192,7 @@ int trace(const TraceFlags& flags) {
   out["ids"] = pack.ids;
   save_safetensors(flags.out, out, {{"format", "graft-trace"}, {"version", "1"}});
   std::fprintf(messages_beside({flags.out}), "%zu tensors of %lld tokens in %s\n", out.size(),
-               static_cast<long long>(pack.num_tokens), flags.out.c_str());
+               static_cast<long long>(pack.num_tokens), bare_name(flags.out).c_str());
   return 0;
 }
 

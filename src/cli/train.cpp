@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/spelling.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -46,6 +47,14 @@ void take_run_file(RunRequest& request) {
   if (!request.file.empty() || found == request.settings.end()) return;
   request.file = *found;
   request.settings.erase(found);
+}
+
+// A setting that lost its --set stands where the run.yaml does.
+void refuse_setting_as_file(const std::string& word) {
+  std::error_code ignored;
+  if (!key_and_value(word) || std::filesystem::exists(word, ignored)) return;
+  throw InputError(named(word) + ": no such file; a setting stands behind --set (did you mean '" +
+                   setting_text(word) + "'?)");
 }
 
 // The settings of a resumed run are those of its run.yaml: a flag that would say otherwise is
@@ -110,10 +119,10 @@ void print_summary(const RunConfig& config, TaskKind kind, const Node& metrics) 
   }
   const auto count = [&](const char* key) { return count_text(metrics.find_integer(key).value()); };
   std::printf("kept: step %s of %s\n", count("step").c_str(), count("steps").c_str());
-  const std::string adapter = (Path(config.out) / "adapter").string();
+  const std::string adapter = bare_name((Path(config.out) / "adapter").string());
   const bool writes = kind == TaskKind::kGeneration;
   std::printf("adapter: %s\nnext: graft %s --model %s --adapter %s --data FILE --out %s\n",
-              adapter.c_str(), writes ? "generate" : "predict", config.model.c_str(),
+              adapter.c_str(), writes ? "generate" : "predict", bare_name(config.model).c_str(),
               adapter.c_str(), writes ? "answers.jsonl" : "predictions.jsonl");
 }
 
@@ -139,7 +148,7 @@ int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
   const StopSignals signals;
   if (drive(run) == RunEnd::kStopped) {
     std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n",
-                 count_text(run.steps_done()).c_str(), config.out.c_str());
+                 count_text(run.steps_done()).c_str(), bare_name(config.out).c_str());
     return 128 + StopSignals::caught();
   }
   const Path file = Path(config.out) / "metrics.json";
@@ -161,12 +170,13 @@ RunConfig resolve(const TrainFlags& flags) {
   request.source = "command line";
   if (flags.finds_rate && request.out.empty()) request.out = "-";  // nothing is written
   return resolve_run(request, share(), [&](const std::string& line) {
-    if (!flags.is_quiet) std::fprintf(stderr, "%s\n", line.c_str());
+    if (!flags.is_quiet) std::fprintf(stderr, "%s\n", message_text(line).c_str());
   });
 }
 
 int train(const TrainFlags& flags) {
   set_threads(flags.threads);
+  refuse_setting_as_file(flags.request.file);
   const bool is_resume = !flags.resume.empty();
   if (is_resume) refuse_other_flags(flags);
   if (is_resume && flags.finds_rate)
@@ -180,7 +190,7 @@ int train(const TrainFlags& flags) {
   const bool lengthens = is_resume && !settings.empty();
   if (is_resume && !lengthens && Run::is_finished(flags.resume)) {
     Run::clear_finished(config, flags.resume);
-    std::printf("%s is finished; nothing is left to do%s\n", flags.resume.c_str(),
+    std::printf("%s is finished; nothing is left to do%s\n", bare_name(flags.resume).c_str(),
                 keeps_last_state(config) ? " (--set epochs=N makes it longer)" : "");
     return 0;
   }
@@ -191,8 +201,8 @@ int train(const TrainFlags& flags) {
   if (!flags.is_quiet) {
     const bool is_head_only =
         inputs.adapter->parts().empty() && !inputs.task.is_answered_in_words();
-    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s\n", config.adapter_name.c_str(),
-                 config.model.c_str(), count_text(inputs.train->size()).c_str(),
+    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s\n", bare_name(config.adapter_name).c_str(),
+                 bare_name(config.model).c_str(), count_text(inputs.train->size()).c_str(),
                  plural(inputs.train->size(), "row").c_str(),
                  count_text(inputs.train->num_tokens).c_str(), is_head_only ? ", head only" : "");
     if (!inputs.head_note.empty())

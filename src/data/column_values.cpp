@@ -68,7 +68,8 @@ Column column_of(const Table& table, size_t index) {
   std::unordered_map<std::string, size_t> places;
   for (const Row& row : table.rows) {
     const std::string& cell = row.cells[index];
-    const std::string text = row.kind(index) == CellKind::kTree ? cell : folded(cell);
+    const bool is_tree = row.kind(index) == CellKind::kTree;
+    const std::string text = is_tree ? cell : folded(cell);
     if (text.empty()) {
       if (out.absent++ == 0) out.first_absent = row_name(row.line, row.entry);
       continue;
@@ -76,7 +77,8 @@ Column column_of(const Table& table, size_t index) {
     const std::optional<std::string> whole = without_zero_fraction(text);
     const bool is_number = finite_number(cell).has_value();
     const bool has_point = cell.find_first_of(".eE") != std::string::npos;
-    out.trees += row.kind(index) == CellKind::kTree ? 1 : 0;
+    out.trees += is_tree ? 1 : 0;
+    if (is_tree && out.first_tree.empty() && cell != "[]" && cell != "{}") out.first_tree = cell;
     out.numbers += is_number ? 1 : 0;
     out.fractions += is_number && has_point && !whole ? 1 : 0;
     out.characters += static_cast<int64_t>(cell.size());

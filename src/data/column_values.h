@@ -36,6 +36,7 @@ struct Column {
   std::vector<Group> groups;  // in order of first appearance
   int64_t absent = 0, numbers = 0, trees = 0, fractions = 0, characters = 0, rows = 0;
   std::string first_absent;  // row_name
+  std::string first_tree;    // the first list or object that holds something
 
   bool is_label() const {  // every value comes twice on average
     return trees == 0 && groups.size() >= 2 &&

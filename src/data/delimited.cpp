@@ -24,6 +24,10 @@ struct Dialect {
   bool has_quotes = false;
 };
 
+// Excel's own way to say what separates the fields of a CSV file: a line before all others, which
+// it does not show.
+constexpr std::string_view kSeparatorKey = "sep=";
+
 std::string separator_name(char separator) {
   switch (separator) {
     case ',': return "a comma";
@@ -57,12 +61,15 @@ char shown_separator(std::string_view text, size_t num_columns) {
 
 class RecordReader {
  public:
-  RecordReader(std::string_view text, const Dialect& dialect, const Origin& origin)
+  // `begin`: behind so many bytes, which are whole lines.
+  RecordReader(std::string_view text, size_t begin, const Dialect& dialect, const Origin& origin)
       : text_(text),
         dialect_(dialect),
         origin_(origin),
         end_of_content_(text.find_last_not_of("\r\n") + 1),  // 0 where there is none
-        line_(origin.first_line) {}
+        offset_(begin),
+        line_(origin.first_line +
+              std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(begin), '\n')) {}
 
   size_t offset() const { return offset_; }
   bool at_end() const { return offset_ >= text_.size(); }
@@ -149,15 +156,15 @@ class RecordReader {
   Dialect dialect_;
   const Origin& origin_;
   size_t end_of_content_;  // behind it there are only characters of line ends
-  size_t offset_ = 0;
+  size_t offset_;
   int64_t line_;
 };
 
-void check_columns(const std::vector<std::string>& columns, const std::string& source) {
+void check_columns(const std::vector<std::string>& columns, const std::string& at) {
   std::set<std::string> seen;
   for (const std::string& column : columns) {
     if (!seen.insert(column).second && !column.empty()) {
-      throw InputError(source + ":1: column " + quote(column) +
+      throw InputError(at + "column " + quote(column) +
                        " appears twice; if the first line is a row and not the columns' names, " +
                        "list the columns in the task");
     }
@@ -224,7 +231,11 @@ std::string wrong_count(const Table& table, const Record& record, const Dialect&
   }
   message += "; a field with " + separator_name(dialect.separator) +
              " or a line break is written in quotes";
-  if (dialect.separator == ',') return message;
+  const bool is_guess =  // a comma, beside what else may have been meant
+      std::any_of(table.fields.begin(), table.fields.end(), [](const std::string& name) {
+        return name.find_first_of(";\t|") != std::string::npos;
+      });
+  if (dialect.separator == ',' && !is_guess) return message;
   return message + ", and delimiter: in the task says what separates fields";
 }
 
@@ -256,27 +267,41 @@ void read_records(RecordReader& reader, std::string_view text, const Origin& ori
 
 }  // namespace
 
+size_t size_of_separator_line(std::string_view text) {
+  const size_t separator = kSeparatorKey.size();
+  if (!text.starts_with(kSeparatorKey) || text.size() <= separator) return 0;
+  if (std::string_view("\"\r\n").find(text[separator]) != std::string_view::npos) return 0;
+  std::string_view rest = text.substr(separator + 1);
+  if (rest.starts_with('\r')) rest.remove_prefix(1);
+  return rest.starts_with('\n') ? text.size() - rest.size() + 1 : 0;
+}
+
 Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin,
                       const TableOptions& options) {
   Dialect dialect;
+  size_t begin = 0;
   if (is_csv) {
-    const char told = options.delimiter;
-    dialect = {told != '\0' ? told : shown_separator(text, options.columns.size()), true};
+    if (origin.first_line == 1) begin = size_of_separator_line(text);
+    const char shown =
+        begin > 0 ? text[kSeparatorKey.size()] : shown_separator(text, options.columns.size());
+    dialect = {options.delimiter != '\0' ? options.delimiter : shown, true};
   }
-  RecordReader reader(text, dialect, origin);
+  RecordReader reader(text, begin, dialect, origin);
   Table table;
   if (is_csv) table.delimiter = dialect.separator;
   table.source = origin.source;
   table.fields = options.columns;
   if (table.fields.empty() && !options.headerless.empty()) {
-    RecordReader first(text, dialect, origin);
+    RecordReader first(text, begin, dialect, origin);
     if (names_none(first.next().fields, options.headerless)) table.fields = options.headerless;
   }
   table.has_header = table.fields.empty();
   if (table.has_header) {
-    table.fields = reader.next().fields;
+    Record names = reader.next();
     if (options.keeps_faulty_rows) check_text(text, 0, reader.offset(), origin);
-    check_columns(table.fields, origin.source);
+    table.fields = std::move(names.fields);
+    table.header_line = names.line;
+    check_columns(table.fields, row_place(origin.source, names.line, 0));
   }
   read_records(reader, text, origin, options, dialect, table);
   if (table.rows.empty()) {

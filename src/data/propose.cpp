@@ -1,15 +1,13 @@
 #include "data/propose.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 #include "base/error.h"
 #include "base/spelling.h"
 #include "base/wording.h"
-#include "data/cells.h"
-#include "data/column_values.h"
 #include "data/metrics.h"
+#include "data/proposer.h"
 #include "data/rows.h"
 
 namespace graft {
@@ -20,114 +18,7 @@ using detail::Column;
 using detail::folded;
 using detail::Group;
 using detail::is_amount;
-
-using Names = std::vector<std::string>;
-
-const Names kLabelNames = {"label", "labels", "class",  "category", "sentiment", "intent",
-                           "topic", "tag",    "target", "emotion",  "type",      "y"};
-const Names kValueNames = {"score", "similarity", "rating", "stars", "value", "grade"};
-const Names kTextNames = {"text",        "sentence", "sentence1", "premise",  "question1",
-                          "text1",       "content",  "body",      "message",  "review",
-                          "comment",     "tweet",    "utterance", "document", "question",
-                          "description", "title",    "subject",   "input"};
-const Names kIdNames = {"id", "idx", "index", "uid", "guid", "uuid"};
-const std::vector<std::array<const char*, 2>> kTextPairs = {
-    {"sentence1", "sentence2"}, {"premise", "hypothesis"}, {"question1", "question2"},
-    {"text1", "text2"},         {"text", "text_pair"},     {"question", "sentence"}};
-const std::vector<std::array<const char*, 2>> kPromptPairs = {
-    {"prompt", "completion"},  {"prompt", "response"},      {"prompt", "target"},
-    {"instruction", "output"}, {"instruction", "response"}, {"question", "answer"},
-    {"question", "response"},  {"input", "target"},         {"input", "output"}};
-
-class Proposer {
- public:
-  explicit Proposer(const Table& table) : table_(table) {
-    for (size_t i = 0; i < table.columns.size(); ++i)
-      columns_.push_back(detail::column_of(table, i));
-  }
-
-  const Column* named(const std::string& name) const {
-    const auto found = std::find_if(columns_.begin(), columns_.end(),
-                                    [&](const Column& c) { return folded(c.name) == name; });
-    return found == columns_.end() ? nullptr : &*found;
-  }
-
-  const Column* id() const {
-    for (const std::string& name : kIdNames) {
-      if (const Column* column = named(name);
-          column != nullptr && static_cast<int64_t>(column->groups.size()) == column->rows)
-        return column;
-    }
-    return nullptr;
-  }
-
-  // Both columns of the first pair of names that is there.
-  std::optional<std::pair<const Column*, const Column*>> pair_in(
-      const std::vector<std::array<const char*, 2>>& pairs) const {
-    for (const auto& [first, second] : pairs) {
-      const Column *a = named(first), *b = named(second);
-      if (a != nullptr && b != nullptr && a->is_text() && b->is_text()) return std::pair{a, b};
-    }
-    return std::nullopt;
-  }
-
-  const Column* label() const {
-    for (const std::string& name : kLabelNames) {
-      if (const Column* column = named(name); column != nullptr && column->is_label())
-        return column;
-    }
-    for (const std::string& name : kValueNames) {
-      if (const Column* column = named(name);
-          column != nullptr && (column->is_number() || column->is_label()))
-        return column;
-    }
-    const Column* best = nullptr;  // the fewest values
-    for (const Column& column : columns_) {
-      if (&column == id() || !column.is_label()) continue;
-      if (best == nullptr || column.groups.size() < best->groups.size()) best = &column;
-    }
-    return best;
-  }
-
-  const Column* text(const Column& label) const {
-    for (const std::string& name : kTextNames) {
-      if (const Column* column = named(name);
-          column != nullptr && column != &label && column->is_text())
-        return column;
-    }
-    const Column* best = nullptr;  // the longest
-    for (const Column& column : columns_) {
-      if (&column == &label || &column == id() || !column.is_text()) continue;
-      if (best == nullptr || column.characters > best->characters) best = &column;
-    }
-    return best;
-  }
-
-  [[noreturn]] void refuse() const {
-    std::string message =
-        table_.source +
-        ": no column can be told to be a label (a few values that come again) beside a text:";
-    for (const Column& column : columns_) {
-      message += "\n  " + quote(column.name) + ": " +
-                 count_text(static_cast<int64_t>(column.groups.size())) + " values in " +
-                 counted(column.rows, "row");
-      if (!column.groups.empty())
-        message += ", such as " + quote(first_cell(column)) +
-                   detail::decimal_point_hint(first_cell(column));
-    }
-    throw InputError(message + "\nwrite the task by hand: doc/data.md has every key");
-  }
-
-  const std::vector<Column>& columns() const { return columns_; }
-
- private:
-  static const std::string& first_cell(const Column& column) {
-    return column.groups.front().spellings.front().text;
-  }
-
-  const Table& table_;
-  std::vector<Column> columns_;
-};
+using detail::Proposer;
 
 std::string yaml_text(const std::string& text) {
   std::string out = to_yaml(Node::text(text));
@@ -217,7 +108,7 @@ std::optional<Table> without_header(const Table& table, const Column& label, con
       [&](const Group& group) { return folded(group.spellings.front().text) == first; });
   if (!table.has_header || !is_row) return std::nullopt;
   Table out = table;
-  out.rows.insert(out.rows.begin(), Row{table.columns, {}, 1});
+  out.rows.insert(out.rows.begin(), Row{table.columns, {}, table.header_line});
   out.has_header = false;
   for (size_t i = 0; i < out.columns.size(); ++i)
     out.columns[i] = i == label.index  ? "label"
@@ -226,23 +117,69 @@ std::optional<Table> without_header(const Table& table, const Column& label, con
   return out;
 }
 
+// The keys of a generation, the columns that they use, and the ready task that reads such rows,
+// where there is one.
+struct GenerationKeys {
+  std::string yaml;
+  std::vector<const Column*> used;
+  std::string ready;
+};
+
+GenerationKeys chat_keys(const Proposer& proposer) {
+  GenerationKeys out;
+  const Proposer::Pair lists = proposer.turns_and_target();
+  if (lists && proposer.messages() == nullptr) {
+    const auto [prompt, target] = *lists;
+    out.yaml = "prompt: " + yaml_text(prompt->name) + "\ntarget: " + yaml_text(target->name) + "\n";
+    out.used = {prompt, target};
+    const bool is_ready = prompt->name == "prompt" && target->name == "completion";
+    out.ready = is_ready ? "prompt-completion" : "";
+  } else {
+    const Column* turns = proposer.turns();
+    out.yaml = "messages: " + yaml_text(turns->name) + "\n";
+    out.used = {turns};
+    out.ready = turns->name == "conversations" ? "sharegpt"
+                : turns->name == "messages"    ? "instructions"
+                                               : "";
+  }
+  if (const Column* system = proposer.named("system"); system != nullptr && system->is_text()) {
+    out.yaml += noted("system: " + yaml_text(system->name), "the first turn, in rows that have it");
+    out.used.push_back(system);
+    if (out.ready != "sharegpt" || system->name != "system") out.ready = "";
+  }
+  out.yaml += noted("chat: model", "the model's own chat format");
+  return out;
+}
+
+GenerationKeys prompt_keys(const Proposer& proposer) {
+  const auto [prompt, target] = *proposer.prompt();
+  GenerationKeys out{"prompt: " + yaml_text(prompt->name) + "\n", {prompt, target}, ""};
+  if (const Column* input = proposer.alpaca_input()) {
+    const auto place = [](const Column& column) { return "{" + column.name + "}"; };
+    out.yaml += noted("prompt_with:", "the prompt of rows that have an input") +
+                "  column: " + yaml_text(input->name) +
+                "\n  template: " + yaml_text(place(*prompt) + "\n\n" + place(*input)) + "\n";
+    out.used.push_back(input);
+    out.ready = prompt->name == "instruction" && input->name == "input" && target->name == "output"
+                    ? "alpaca"
+                    : "";
+  }
+  out.yaml +=
+      "target: " + yaml_text(target->name) + "\n" +
+      noted("chat: none", "model: as a user's and an assistant's turn in the model's own format");
+  return out;
+}
+
 Proposal generation_of(const Proposer& proposer, const Table& table, const std::string& name,
                        const std::string& format) {
-  std::string yaml = "name: " + yaml_text(name) + "\nkind: generation\n";
-  std::vector<const Column*> used;
-  if (const Column* messages = proposer.named("messages");
-      messages != nullptr && messages->trees > 0) {
-    yaml += "messages: " + yaml_text(messages->name) + "\n" +
-            noted("chat: model", "the model's own chat format");
-    used = {messages};
-  } else {
-    const auto [prompt, target] = *proposer.pair_in(kPromptPairs);
-    yaml += "prompt: " + yaml_text(prompt->name) + "\ntarget: " + yaml_text(target->name) + "\n";
-    yaml +=
-        noted("chat: none", "model: as a user's and an assistant's turn in the model's own format");
-    used = {prompt, target};
-  }
-  yaml = head_comment(table, proposer, used) + yaml + format + "metrics: [rouge_l]\n";
+  const GenerationKeys keys =
+      proposer.turns() != nullptr ? chat_keys(proposer) : prompt_keys(proposer);
+  std::string yaml = head_comment(table, proposer, keys.used);
+  if (!keys.ready.empty())
+    yaml += "# the ready task " + keys.ready + " fits, too: " + option_name("task") + " " +
+            keys.ready + "\n";
+  yaml += "name: " + yaml_text(name) + "\nkind: generation\n" + keys.yaml + format +
+          "metrics: [rouge_l]\n";
   return {parse_task(parse_yaml(yaml, "proposed task"), "proposed task"), yaml};
 }
 
@@ -255,13 +192,14 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
                      bool is_headless) {
   const Proposer proposer(table);
   const Column* label = proposer.label();
-  const Column* messages = proposer.named("messages");
-  const auto prompts = proposer.pair_in(kPromptPairs);
-  const bool is_labelled =
-      label != nullptr && (!prompts || label != prompts->second || label->groups.size() <= 20);
-  if ((messages != nullptr && messages->trees > 0) || (prompts && !is_labelled))
+  const Proposer::Pair prompts = proposer.prompt();
+  const bool is_asked =  // what comes again is what a model is told, and no answer
+      prompts && (label == prompts->first || label == proposer.alpaca_input());
+  const bool is_labelled = label != nullptr && !is_asked &&
+                           (!prompts || label != prompts->second || label->groups.size() <= 20);
+  if (proposer.turns() != nullptr || (prompts && !is_labelled))
     return generation_of(proposer, table, name, format_yaml(format));
-  const auto pair = proposer.pair_in(kTextPairs);
+  const Proposer::Pair pair = proposer.texts();
   const Column* text = label == nullptr               ? nullptr
                        : pair && pair->first != label ? pair->first
                                                       : proposer.text(*label);
@@ -327,7 +265,9 @@ Proposal propose_task(const Table& table, const std::string& name,
 
 Proposal propose_task(const Path& file, std::optional<TableFormat> given) {
   const std::string text = detail::unpacked(read_file(file), file);
+  detail::refuse_foreign_bytes(text, file.string());
   const std::optional<TableFormat> by_ending = detail::format_by_ending(file);
+  if (!given && !by_ending) detail::refuse_foreign_ending(file);
   const std::optional<TableFormat> named = given || by_ending ? given : looks_like(text);
   const TableFormat read_as = named ? *named : *by_ending;
   const Table table = parse_table(text, read_as, file.string());

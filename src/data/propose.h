@@ -15,11 +15,12 @@ struct Proposal {
 // The label is the column that a common name says (label, category, sentiment, ...), else the one
 // with the fewest values that come again; the text is the column that a common name says, else the
 // longest. Spellings of a label that differ in case or white space alone become one: the commonest,
-// of equals the first in the file. A label of many numbers makes a regression; messages, prompt and
-// target (also instruction and output, question and answer) a generation. Throws InputError where
-// no column can be told to be a label, with what each column holds; and what read_table throws. The
-// format is `given`, else what the name tells, else what the rows look like, which the task then
-// names.
+// of equals the first in the file. A label of many numbers makes a regression; a column of lists of
+// turns, prompt and target (also instruction and output, question and answer; as texts or as lists
+// of turns) a generation, and where a ready task reads such rows a comment names it. Throws
+// InputError where no column can be told to be a label, with what each column holds; for a file of
+// other software, by its first bytes or its name's ending; and what read_table throws. The format
+// is `given`, else what the name tells, else what the rows look like, which the task then names.
 Proposal propose_task(const Path& file, std::optional<TableFormat> given = std::nullopt);
 
 // Pure: the same of a table that was read without a task. `name`: of the task. `format`: where the

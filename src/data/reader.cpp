@@ -1,6 +1,7 @@
 #include "data/reader.h"
 
 #include <algorithm>
+#include <new>
 #include <nlohmann/json.hpp>
 
 #include "base/ascii.h"
@@ -30,18 +31,61 @@ std::string json_row(const Table& table, const Row& row) {
   return "{" + out + "}\n";
 }
 
-// What its first bytes say to be no UTF-8.
-void check_first_bytes(std::string_view text, const std::string& source) {
-  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
-    throw InputError(source +
-                     ": expected UTF-8, found UTF-16; save the file as UTF-8 (\"CSV UTF-8\" in "
-                     "Excel), or convert it with iconv -f UTF-16 -t UTF-8");
-  }
-  if (text.starts_with("PK\x03\x04")) {
-    throw InputError(source +
-                     ": expected text, found an Excel workbook or another ZIP archive; save the "
-                     "sheet of rows as CSV, or unpack the archive");
-  }
+constexpr const char* kUnpack = "unpack the file first, or pack it with gzip";
+
+// Files of other software that are no text: by the ending of their name, and by bytes that stand at
+// a place of each.
+struct Foreign {
+  std::vector<std::string_view> endings;
+  size_t at;
+  std::string_view bytes;  // empty: their bytes do not tell
+  const char *found, *way_out;
+};
+
+const std::vector<Foreign>& foreign_files() {
+  using namespace std::string_view_literals;
+  static const std::vector<Foreign> kFiles = {
+      {{".parquet"},
+       0,
+       "PAR1\x15"sv,
+       "a Parquet file",
+       "write its rows as JSON lines, with pandas: read_parquet(FILE).to_json(\"rows.jsonl\", "
+       "orient=\"records\", lines=True)"},
+      {{".feather"},
+       0,
+       "ARROW1\0"sv,
+       "an Arrow file",
+       "write its rows as JSON lines, with pandas: read_feather(FILE).to_json(\"rows.jsonl\", "
+       "orient=\"records\", lines=True)"},
+      {{".arrow"},
+       0,
+       "\xFF\xFF\xFF\xFF"sv,
+       "an Arrow stream",
+       "write its rows as JSON lines, with datasets: "
+       "Dataset.from_file(FILE).to_json(\"rows.jsonl\")"},
+      {{".bz2"}, 4, "1AY&SY"sv, "a file packed by bzip2", kUnpack},
+      {{".xz"},
+       0,
+       "\xFD"
+       "7zXZ\0"sv,
+       "a file packed by xz",
+       kUnpack},
+      {{".zst"}, 0, "\x28\xB5\x2F\xFD"sv, "a file packed by zstd", kUnpack},
+      {{".zip"}, 0, ""sv, "", kUnpack},
+      {{".xlsx", ".xls", ".ods"}, 0, ""sv, "", "save the sheet of rows as CSV"},
+      {{},
+       0,
+       "PK\x03\x04"sv,
+       "an Excel workbook or another ZIP archive",
+       "save the sheet of rows as CSV, or unpack the archive"}};
+  return kFiles;
+}
+
+std::string ending_fault(const Path& path, const std::string& way_out) {
+  return path.string() +
+         ": expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of these and "
+         ".gz, found " +
+         quote(detail::lower_extension(detail::without_gz(path))) + "; " + way_out;
 }
 
 }  // namespace
@@ -71,6 +115,27 @@ std::string unpacked(std::string text, const Path& path) {
 std::string_view without_mark(std::string_view text) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   return text;
+}
+
+void refuse_foreign_bytes(std::string_view text, const std::string& source) {
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
+    throw InputError(source +
+                     ": expected UTF-8, found UTF-16; save the file as UTF-8 (\"CSV UTF-8\" in "
+                     "Excel), or convert it with iconv -f UTF-16 -t UTF-8");
+  }
+  for (const Foreign& file : foreign_files()) {
+    const std::string_view there = text.substr(std::min(file.at, text.size()), file.bytes.size());
+    if (!file.bytes.empty() && there == file.bytes)
+      throw InputError(source + ": expected text, found " + file.found + "; " + file.way_out);
+  }
+}
+
+void refuse_foreign_ending(const Path& path) {
+  const std::string ending = lower_extension(without_gz(path));
+  for (const Foreign& file : foreign_files()) {
+    if (std::find(file.endings.begin(), file.endings.end(), ending) != file.endings.end())
+      throw InputError(ending_fault(path, file.way_out));
+  }
 }
 
 std::string place(const Origin& origin, std::string_view text, size_t offset) {
@@ -116,8 +181,8 @@ size_t Table::column(std::string_view name, std::string_view purpose) const {
   if (const auto index = find_column(name)) return *index;
   std::vector<std::string> shown;
   for (const std::string& column : columns) shown.push_back(quote(column));
-  throw InputError(source + (has_header ? ":1" : "") + ": no column " + quote(name) + " for " +
-                   std::string(purpose) + did_you_mean(name, columns) +
+  throw InputError((has_header ? row_place(source, header_line, 0) : source + ": ") + "no column " +
+                   quote(name) + " for " + std::string(purpose) + did_you_mean(name, columns) +
                    "; columns here: " + joined(shown));
 }
 
@@ -136,18 +201,9 @@ std::string Table::at(size_t row) const {
 
 TableFormat table_format(const Path& path) {
   if (const std::optional<TableFormat> format = detail::format_by_ending(path)) return *format;
-  const std::string extension = detail::lower_extension(detail::without_gz(path));
-  const bool is_workbook = extension == ".xlsx" || extension == ".xls" || extension == ".ods";
-  const bool is_packed =
-      extension == ".zst" || extension == ".xz" || extension == ".bz2" || extension == ".zip";
-  throw InputError(path.string() +
-                   ": expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of "
-                   "these and .gz, found " +
-                   quote(extension) +
-                   (is_packed ? "; unpack the file first, or pack it with gzip"
-                    : is_workbook
-                        ? "; save the sheet of rows as CSV"
-                        : "; rename the file, or name its format in the task: format: tsv"));
+  detail::refuse_foreign_ending(path);
+  throw InputError(
+      ending_fault(path, "rename the file, or name its format in the task: format: tsv"));
 }
 
 TableFormat format_of(const Path& path, const TableOptions& options) {
@@ -158,12 +214,17 @@ TableFormat format_of(const Path& path, const TableOptions& options) {
 Table read_table(const Path& path, const TableOptions& options) {
   std::string text = read_file(path);  // before its format: that nothing is there is told first
   const TableFormat format = format_of(path, options);
-  return parse_table(detail::unpacked(std::move(text), path), format, path.string(), options);
+  const size_t size = text.size();
+  try {
+    return parse_table(detail::unpacked(std::move(text), path), format, path.string(), options);
+  } catch (const std::bad_alloc&) {  // its rows take more memory than its bytes
+    throw IoError(beyond_memory_text(path, size));
+  }
 }
 
 Table parse_table(std::string_view text, TableFormat format, const std::string& source,
                   const TableOptions& options) {
-  if (options.first_line == 1) check_first_bytes(text, source);
+  if (options.first_line == 1) detail::refuse_foreign_bytes(text, source);
   text = detail::without_mark(text);
   const detail::Origin origin{source, options.first_line};
   if (!options.keeps_faulty_rows || !detail::has_lines(format))
@@ -199,6 +260,8 @@ std::string write_table(const Table& table, TableFormat format) {
   };
   write_line(0, table.columns);
   for (size_t r = 0; r < table.rows.size(); ++r) write_line(r, table.rows[r].cells);
+  if (format == TableFormat::kCsv && detail::size_of_separator_line(out) > 0)
+    out.insert(0, "sep=,\n");  // columns that are called so: readers take the first line
   if (out.starts_with(kByteOrderMark))
     out.insert(0, kByteOrderMark);  // a column name that begins with one: readers take the first
   return out;

@@ -9,7 +9,8 @@
 //          a tab nor a line break.
 //   CSV    RFC 4180: a comma separates; a field in quotes may hold commas, line breaks and doubled
 //          quotes. Where the first line has no comma outside of quotes, and either semicolons or
-//          tabs, these separate (spreadsheets write them), or what the caller says.
+//          tabs, these separate (spreadsheets write them), or what a line "sep=;" before all others
+//          says (Excel's, no row), or the caller.
 //   JSONL  one object a line.    JSON  one list of objects.
 //   E2E, WebNLG, DART
 //          as their authors ship them; one row a text. Columns: input (slots or triples on one
@@ -74,6 +75,7 @@ struct Table {
   std::vector<std::string> columns;  // in file order; JSON: in order of first appearance
   std::vector<Row> rows;             // at least one
   bool has_header = false;           // the names came from the file, not from the caller
+  int64_t header_line = 1;           // where they stand in it, from 1
   char delimiter = '\0';             // CSV: what separates fields
   // TSV, CSV: the names of all fields of a row. Several may have none, as at the end of the lines
   // that Excel writes: the first of these is a column, the others are empty in every row and left

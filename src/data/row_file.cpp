@@ -34,7 +34,8 @@ size_t give_parts(const Table& table, int64_t window, bool is_all,
     Table part{.source = table.source,
                .columns = table.columns,
                .rows = {at(begin), at(end)},
-               .has_header = table.has_header};
+               .has_header = table.has_header,
+               .header_line = table.header_line};
     part.delimiter = table.delimiter;
     part.first_row = table.first_row + static_cast<int64_t>(begin);
     use(part);

@@ -60,8 +60,8 @@ bool RowStream::read_more() {
 }
 
 // Behind the last row that is whole and not blank: of a blank line only what follows tells whether
-// it is one between rows. 0 where there is none; a header is no row. Goes on from the last call, so
-// that a long row costs O(bytes), as do many blank lines.
+// it is one between rows. 0 where there is none; a header is no row, nor is what says the
+// separator. Goes on from the last call, so that a long row costs O(bytes), as do many blank lines.
 size_t RowStream::end_of_whole_rows() {
   Search& s = search_;
   for (; s.at < text_.size(); ++s.at) {
@@ -75,8 +75,11 @@ size_t RowStream::end_of_whole_rows() {
     ++s.rows;
     s.end = s.line;
   }
-  const bool has_header = format_ != TableFormat::kJsonl && options_.columns.empty();
-  return s.rows > (has_header ? 1 : 0) ? s.end : 0;
+  const bool has_header = format_ != TableFormat::kJsonl && options_.columns.empty(),
+             says_separator = format_ == TableFormat::kCsv && options_.first_line == 1 &&
+                              detail::size_of_separator_line(detail::without_mark(text_)) > 0;
+  const size_t heads = (has_header ? 1U : 0U) + (says_separator ? 1U : 0U);
+  return s.rows > heads ? s.end : 0;
 }
 
 std::optional<Table> RowStream::take(size_t end) {

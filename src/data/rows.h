@@ -27,6 +27,11 @@ std::optional<TableFormat> format_by_ending(const Path& path);
 // InputError opening with the path.
 std::string unpacked(std::string text, const Path& path);
 
+// Throw InputError with the way out for a file of other software that is no text: by its first
+// bytes (also for UTF-16), and by the ending of its name.
+void refuse_foreign_bytes(std::string_view text, const std::string& source);
+void refuse_foreign_ending(const Path& path);
+
 // Without a byte order mark.
 std::string_view without_mark(std::string_view text);
 
@@ -35,6 +40,10 @@ bool has_lines(TableFormat format);
 
 // Throws InputError where text[begin, end) is not UTF-8 or holds a NUL byte.
 void check_text(std::string_view text, size_t begin, size_t end, const Origin& origin);
+
+// Of a CSV file that begins with Excel's line "sep=;" (any character) the bytes of this line with
+// its end, else 0. The line says what separates fields and is no row.
+size_t size_of_separator_line(std::string_view text);
 
 // TSV and CSV. Requires: `text` is UTF-8 without byte order mark and without NUL, unless the
 // options keep faulty rows: then its rows are checked here, one by one.

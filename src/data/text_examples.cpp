@@ -64,6 +64,7 @@ class GenerationRows {
       if (needs_target || has_columns(table, *generation.target))
         target_.emplace(*generation.target, table, "the target" + of_task);
     }
+    if (generation.system_column) system_ = table.find_column(*generation.system_column);
     if (generation.references_column)
       references_ = column(*generation.references_column, "the references" + of_task, needs_target);
     if (generation.answer && (needs_target || has_columns(table, generation.answer->text)))
@@ -78,6 +79,7 @@ class GenerationRows {
       fill_chat(row, turns_cell(table_, row, *messages_), *messages_, own);
     else if (const auto list = prompt_list(row)) fill_lists(row, *list, own);
     else fill_prompt(row, example);
+    add_system(row, own);
     const bool has_references = references_ && !is_absent(table_, row, *references_) &&
                                 !table_.rows[row].cells[*references_].empty();
     if (references_ && (use_ == LabelUse::kRequired || has_references)) {
@@ -162,12 +164,27 @@ class GenerationRows {
     if (own.target) own.turns.push_back({"assistant", *own.target});
   }
 
+  // The system's turn where it stands in a column of its own, as LLaMA-Factory writes it.
+  void add_system(size_t row, GenerationRow& own) const {
+    const bool is_chat = !own.turns.empty();
+    if (!system_ || !is_chat || is_absent(table_, row, *system_)) return;
+    const std::string& text = text_cell(table_, row, *system_);
+    if (text.empty()) return;
+    if (own.turns.front().role != "system") {
+      own.turns.insert(own.turns.begin(), {"system", text});
+      own.turns_column.clear();  // turns are counted from this one
+    } else if (own.turns.front().content != text) {
+      throw InputError(cell_at(table_, row, *system_) +
+                       "the turns begin with another text of the system; leave one of the two");
+    }
+  }
+
   const Table& table_;
   const Task& task_;
   LabelUse use_;
   std::optional<BoundPrompt> prompt_;
   std::optional<BoundTemplate> target_, answer_;
-  std::optional<size_t> messages_, references_;
+  std::optional<size_t> messages_, system_, references_;
 };
 
 class ChoiceRows {

@@ -161,6 +161,7 @@ void write_generation(Node& node, const Generation& generation) {
   if (generation.prompt) write_prompt(node, *generation.prompt);
   if (generation.target) node["target"] = Node::text(generation.target->text);
   if (generation.messages_column) node["messages"] = Node::text(*generation.messages_column);
+  if (generation.system_column) node["system"] = Node::text(*generation.system_column);
   if (generation.references_column) node["references"] = Node::text(*generation.references_column);
   node["group_references"] = Node::boolean(generation.group_references);
   node["chat"] = Node::text(generation.chat);
@@ -239,6 +240,7 @@ Generation read_question<Generation>(Options& options) {
     out.prompt = read_prompt(options);
     out.target = template_at(options, "target", column_or_template);
   }
+  out.system_column = optional_text(options, "system");
   out.references_column = optional_text(options, "references");
   out.group_references = options.boolean("group_references", false);
   out.chat = read_chat(options);
@@ -248,9 +250,11 @@ Generation read_question<Generation>(Options& options) {
   if (std::find(out.stop.begin(), out.stop.end(), "") != out.stop.end())
     options.fault("stop", "an empty text ends every output before it begins");
   if (options.has("answer")) out.answer = read_answer(options.section("answer"));
-  if (out.messages_column && out.chat == "none")
-    options.fault("messages", "turns need a chat format; set chat: model, or one of " +
-                                  joined(chat_format_names()));
+  for (const char* key : {"messages", "system"}) {
+    if (options.has(key) && out.chat == "none")
+      options.fault(key, "turns need a chat format; set chat: model, or one of " +
+                             joined(chat_format_names()));
+  }
   if (out.messages_column && out.group_references)
     options.fault("group_references", "rows are grouped by their prompts, which chats do not have");
   if (out.references_column && out.group_references)
@@ -322,6 +326,7 @@ std::vector<std::pair<std::string, std::string>> text_columns(const Task& task) 
     if (generation->prompt) add_prompt(*generation->prompt);
     if (generation->target) add_template("target", *generation->target);
     add("messages", generation->messages_column);
+    add("system", generation->system_column);
     add("references", generation->references_column);
     if (generation->answer) add_template("answer", generation->answer->text);
   }

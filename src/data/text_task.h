@@ -60,6 +60,8 @@ struct Generation : Prompted {
       prompt;  // here with `target`, or `messages`, or all three: messages in rows that have them
   std::optional<Template> target;
   std::optional<std::string> messages_column;  // a list of {role, content}
+  // Of a chat: the system's turn, in rows where this column holds a text that is not empty.
+  std::optional<std::string> system_column;
   std::optional<std::string>
       references_column;  // a list of texts to score against, instead of the target
   bool group_references =

@@ -49,7 +49,7 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
     });
   }
   collect([&] { check_rows(source); });
-  collect([&] { check_pooler(source, target.sites.pooler()); });
+  collect([&] { check_pooler(source, target.sites.pooler(), has_head); });
   if (faults.empty()) collect([&] { check_subspace_column(source); });
   collect([&] { check_prompt_losses(source); });
   if (!faults.empty()) throw InputError(faults);
@@ -110,17 +110,22 @@ void Adapter::check_claims(const std::string& source, const Part& a, const Part&
   }
 }
 
-// An edit of the pooler needs a head that reads it, and the model's own to change.
-void Adapter::check_pooler(const std::string& source, const Site& pooler) const {
-  if (head_ == nullptr || pooler.index < 0 || !changes(pooler)) return;
-  if (!head_->reads_pooler())
-    throw InputError(
-        source + ": a cloze reads the row of a mask and no pooler: leave pooler out of the sites");
+// An edit of the layer under a classifier needs a head that reads it, and the model's own to
+// change. (Without a head a pooler is still computed, and a head for masks is not.)
+void Adapter::check_pooler(const std::string& source, const Site& pooler, bool has_head) const {
+  if (pooler.index < 0 || !changes(pooler)) return;
+  const bool is_pooler = pooler == kPoolerPlace;
+  const std::string leave_out = "leave " + pooler.name + " out of the sites";
+  if (!has_head && !is_pooler)
+    throw InputError(source + ": " + pooler.name + " is read by a classifier alone: " + leave_out);
+  if (head_ == nullptr) return;
+  if (!head_->reads_layer())
+    throw InputError(source + ": a cloze reads the row of a mask and " +
+                     (is_pooler ? "no pooler: " : "its head for masks as it is: ") + leave_out);
   if (head_->trains_pooler())
-    throw InputError(source +
-                     ": head.pooler: trained takes the place of the pooler that an edit changes: "
-                     "set it to frozen, or "
-                     "leave pooler out of the sites");
+    throw InputError(source + ": head.pooler: trained takes the place of the " +
+                     (is_pooler ? "pooler" : "head for masks") +
+                     " that an edit changes: set it to frozen, or " + leave_out);
 }
 
 Traits Adapter::traits() const {

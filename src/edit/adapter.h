@@ -77,7 +77,7 @@ class Adapter {
   void check_subspace_column(const std::string& source) const;
   void check_prompt_losses(const std::string& source) const;
   void check_claims(const std::string& source, const Part& a, const Part& b) const;
-  void check_pooler(const std::string& source, const Site& pooler) const;
+  void check_pooler(const std::string& source, const Site& pooler, bool has_head) const;
   void make_head(Options& options, const ModelConfig& config);
 
   std::vector<Part> parts_;

@@ -144,6 +144,7 @@ class Affine final : public Edit {
     if (site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) return false;
     const Part layer = layer_of(site).part;
     if (layer == Part::kPooler || !options_.has_shift) return true;
+    if (layer == Part::kMaskDense) return config_.mask_head.value().has_dense_bias;
     const StackConfig& stack = config_.stack(site.stack);
     const bool has_bias = is_ffn_layer(layer)          ? stack.has_ffn_bias
                           : is_attention_output(layer) ? stack.has_attention_output_bias

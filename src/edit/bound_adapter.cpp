@@ -21,9 +21,10 @@ BoundAdapter::BoundAdapter(const Model& model, const Adapter& adapter, const Nam
   for (TensorList& part : leaves_.parts) cut(part);
   cut(leaves_.head);
   weights_ = adapter.rewritten(leaves_, model.weights);
-  if (adapter.changes(model.sites.pooler()) && !weights_.has(weight_of(kPoolerPlace)))
-    throw InputError("the adapter changes the pooler, which the model '" + model.source +
-                     "' has not");
+  const Site& layer = model.sites.pooler();
+  if (layer.index >= 0 && adapter.changes(layer) && !weights_.has(weight_of(layer)))
+    throw InputError("the adapter changes the " + layer_under_head(model.config) +
+                     ", which the model '" + model.source + "' has not");
 }
 
 void BoundAdapter::add_gradients_to_stored() {

@@ -41,7 +41,8 @@ bool has_layer_under_head(const ModelConfig& config, const Weights& weights) {
 void HeadOptions::visit(OptionVisitor& v) {
   if (has_pooler)
     v.choice("pooler", trains_pooler, kPoolers,
-             "the model's pooler as it is, or trained; where the head reads one");
+             "the model's pooler, or ModernBERT's head for masks, as it is or trained; where the "
+             "head reads one");
   v.choice("trains", trains, kHeadTrains,
            "all of the head, its biases alone, or nothing: it stays as it was drawn, as released "
            "code of UniPELT leaves it beside LoRA or a prefix");
@@ -56,11 +57,14 @@ Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is
                        " model does not");
     return;
   }
+  // Of ModernBERT it is written where it was given alone: older adapters have none.
+  const bool has_pooler = reads_pooler() || (reads_mask_states() && options.has("pooler"));
   options_ = read_options(
-      options, HeadOptions{.has_pooler = reads_pooler(), .dropout = config.classifier_dropout});
+      options, HeadOptions{.has_pooler = has_pooler, .dropout = config.classifier_dropout});
   if (options_.trains_pooler && options_.trains != HeadTrains::kAll)
     options.fault("pooler", "trained, but head.trains leaves the weights of the head as they are");
-  if (options_.trains_pooler) pooler_ = declare("pooler", config_.width);
+  if (options_.trains_pooler && reads_pooler()) pooler_ = declare("pooler", config_.width);
+  if (options_.trains_pooler && reads_mask_states()) declare_mask_head();
   if (style_ == HeadStyle::kDense) dense_ = declare("dense", config_.width);
   out_ = declare("out", outputs_);
 }
@@ -86,14 +90,35 @@ Head::Layer Head::declare(const std::string& name, int64_t out) {
   return {weight, style_ == HeadStyle::kScore ? ParamId{} : add(".bias", {out}, zeros())};
 }
 
+// The model's own layer and norm, under the trunk's names.
+void Head::declare_mask_head() {
+  for (const TensorSlot& slot : mask_head_slots(config_)) {
+    if (!is_under_head(slot.id.place, config_)) continue;
+    params_.push_back({.name = slot.name(),
+                       .shape = slot.shape,
+                       .label = to_name(slot.id.place),
+                       .decays = slot.shape.size() > 1,
+                       .use = ParamUse::kHead,
+                       .initial = copied(slot.id)});
+    mask_head_.emplace_back(slot.id, ParamId{static_cast<int32_t>(params_.size() - 1)});
+  }
+}
+
 Node Head::describe() const {
   return style_ == HeadStyle::kMask ? Node::map() : options_node(options_);
 }
 
 TensorList Head::init(const Weights& weights, RandomKey key) const {
+  const bool brings_layer = options_.trains_pooler && reads_pooler();
+  if (style_ != HeadStyle::kMask && !brings_layer && !has_layer_under_head(config_, weights)) {
+    throw InputError("the model has no " + layer_under_head(config_) + " for the head to read: " +
+                     (reads_pooler() ? "set head.pooler to trained"
+                                     : "take a checkpoint that was saved as a masked language "
+                                       "model, or with a classifier"));
+  }
   TensorList out;
   for (const ParamSpec& param : params_) out.append(param.initial_value(weights, key));
-  if (options_.trains_pooler && weights.has(weight_of(kPoolerPlace))) {
+  if (brings_layer && weights.has(weight_of(kPoolerPlace))) {
     out[pooler_.weight] = weights.base(weight_of(kPoolerPlace)).to(at::kFloat).clone();
     out[pooler_.bias] = weights.base(bias_of(kPoolerPlace)).to(at::kFloat).clone();
   }
@@ -105,18 +130,13 @@ TensorList Head::init(const Weights& weights, RandomKey key) const {
         "saved as a masked language "
         "model");
   }
-  if (style_ != HeadStyle::kMask && !options_.trains_pooler &&
-      !has_layer_under_head(config_, weights)) {
-    throw InputError("the model has no " + layer_under_head(config_) + " for the head to read: " +
-                     (reads_pooler() ? "set head.pooler to trained"
-                                     : "take a checkpoint that was saved as a masked language "
-                                       "model, or with a classifier"));
-  }
   return out;
 }
 
 TrunkTensors Head::rewrite(const Params& derived) const {
-  if (!options_.trains_pooler) return {};
+  TrunkTensors out;
+  for (const auto& [id, param] : mask_head_) out[id] = derived[param];
+  if (!options_.trains_pooler || !reads_pooler()) return out;
   return {{weight_of(kPoolerPlace), derived[pooler_.weight]},
           {bias_of(kPoolerPlace), derived[pooler_.bias]}};
 }

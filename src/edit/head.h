@@ -5,7 +5,8 @@
 //   pooler  z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o
 //           BERT. W_p is the model's pooler, frozen or trained, and a site like other layers.
 //   states  z = dropout(norm(f(W_m h + b_m)));  logits = W_o z + b_o
-//           ModernBERT. W_m and the norm are the model's head for masks, frozen.
+//           ModernBERT. W_m and the norm are the model's head for masks, frozen or trained
+//           (`pooler`), and W_m is a site like other layers.
 //   mask    z = norm(f(W_m h + b_m));  logits = E_words z + c_words
 //           A cloze: the frozen head for masks, and the word table E.
 //   dense   z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o
@@ -38,7 +39,7 @@ std::string layer_under_head(const ModelConfig& config);
 bool has_layer_under_head(const ModelConfig& config, const Weights& weights);
 
 struct HeadOptions {
-  bool has_pooler = true;  // the head is of the pooler style
+  bool has_pooler = true;  // the head reads a layer of the model
   bool trains_pooler = false;
   HeadTrains trains = HeadTrains::kAll;
   double dropout = 0.1;
@@ -56,13 +57,16 @@ class Head {
   Node describe() const;
   TensorList init(const Weights& weights, RandomKey key) const;
 
-  // The trained pooler, which replaces the model's own; nothing if the head does not train it.
+  // The trained pooler, or head for masks, which replaces the model's own; nothing if the head does
+  // not train it.
   TrunkTensors rewrite(const Params& derived) const;
 
   // Whether `rows` below are the output of the model's pooler (W_p h + b_p), or of its head for
   // masks (norm(f(W_m h + b_m))); else they are the last states.
   bool reads_pooler() const { return style_ == HeadStyle::kPooler; }
   bool reads_mask_states() const { return style_ == HeadStyle::kMaskStates; }
+  // One of the two: a layer of the model lies under the head.
+  bool reads_layer() const { return reads_pooler() || reads_mask_states(); }
   bool trains_pooler() const { return options_.trains_pooler; }
   // rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout.
   // `pooled` receives z before its dropout; not in the score style, which has none.
@@ -81,6 +85,7 @@ class Head {
     ParamId weight, bias;
   };
   Layer declare(const std::string& name, int64_t out);
+  void declare_mask_head();
   bool is_moved(bool is_matrix) const;
 
   const ModelConfig config_;
@@ -89,6 +94,7 @@ class Head {
   HeadOptions options_;
   std::vector<ParamSpec> params_;
   Layer pooler_, dense_, out_;
+  std::vector<std::pair<TensorId, ParamId>> mask_head_;  // where it is trained
 };
 
 }  // namespace graft

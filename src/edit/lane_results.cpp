@@ -12,8 +12,8 @@ using at::Tensor;
 
 namespace {
 
-// What leaves the pooler for the rows that one lane's head reads; undefined where the model has
-// none.
+// What leaves the layer of the model under a classifier, for the rows that one lane's head reads;
+// undefined where the model has none.
 SiteResult leaving_pooler(const Model& model, const Pack& firsts, const LaneHooks& hooks,
                           size_t lane, const Tensor& rows) {
   const Site& site = model.sites.pooler();
@@ -23,8 +23,8 @@ SiteResult leaving_pooler(const Model& model, const Pack& firsts, const LaneHook
   const bool has_its_own =
       head != nullptr &&
       head->trains_pooler();  // which `weights` holds in the place of the model's
-  if (site.index < 0 || !(has_its_own || weights.has(weight_of(kPoolerPlace)))) return {};
-  const Tensor y = weights.linear(kPoolerPlace, rows);
+  if (site.index < 0 || !(has_its_own || weights.has(weight_of(site)))) return {};
+  const Tensor y = weights.linear(site, rows);
   return hooks.wants(site)
              ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}})
              : SiteResult{y};
@@ -43,19 +43,18 @@ LaneResult head_result(const Model& model, const Pack& read, const LaneHooks& ho
     out.logits = head->word_logits(bound.weights(), states, *range.words);
     return out;
   }
-  const bool reads_pooler = head == nullptr || head->reads_pooler();
-  SiteResult pooler;
-  if (reads_pooler) pooler = leaving_pooler(model, read, hooks, lane, states);
-  out.side = std::move(pooler.side);
-  const Tensor rows = reads_pooler ? pooler.y
-                      : head->reads_mask_states()
-                          ? mask_states(model.config, bound.weights(), states)
-                          : states;
+  const bool reads_layer = head == nullptr ? has_pooler(model.config) : head->reads_layer();
+  SiteResult layer;
+  if (reads_layer) layer = leaving_pooler(model, read, hooks, lane, states);
+  out.side = std::move(layer.side);
   if (head == nullptr) {
-    if (rows.defined())
-      out.pooled = at::tanh(rows.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
+    const Tensor& y = layer.y;
+    if (y.defined())
+      out.pooled = at::tanh(y.to(y.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
     return out;
   }
+  Tensor rows = reads_layer ? layer.y : states;
+  if (head->reads_mask_states()) rows = mask_states_behind(model.config, bound.weights(), layer.y);
   const std::shared_ptr<const RowIds> ids = slice_rows(*read.rows, range.first_row, range.num_rows);
   Context context = adapter.context;
   context.key = range.key.with(Adapter::kHeadPath);

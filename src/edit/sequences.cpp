@@ -16,7 +16,7 @@ namespace {
 
 bool is_counted(const SiteView& view, size_t sequence, int64_t row, RowsCounted counted) {
   const Pack& pack = view.pack;
-  if (view.site.part == Part::kPooler) return true;  // one row a text, be it a prompt's
+  if (is_under_classifier(view.site.part)) return true;  // one row a text, be it a prompt's
   const int64_t token = pack.token[static_cast<size_t>(row)];
   if (counted == RowsCounted::kPromptTokens)
     return token >= 0 && token < std::max<int64_t>(1, pack.prompts[sequence]);

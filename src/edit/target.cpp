@@ -11,6 +11,12 @@ void SiteChoice::visit(OptionVisitor& v) {
 }
 
 void SiteChoice::match(Options& options, const EditTarget& target) {
+  for (const std::string& pattern : patterns) {
+    if (pattern.find(',') == std::string::npos) continue;
+    options.fault("sites", "several are written as a list, such as [attn.q, attn.v], found " +
+                               quote(pattern));
+    return;
+  }
   try {
     sites = target.sites.match(patterns, layers);
   } catch (const InputError& error) {

@@ -42,10 +42,10 @@ Adapter collecting_adapter(const Node& options, const std::string& source,
   Adapter adapter(Node::map({{"edits", Node::list(std::move(edits))}}), source,
                   {target.config, target.sites, target.has_head || has_head}, std::nullopt);
   for (const Site& site : adapter.parts().back().spec().sites) {
-    if (site.part == Part::kPooler)
-      throw InputError(option_name("sites") +
-                       ": the pooler lies under a head and has no part in a pass without one; "
-                       "choose others, such as out");
+    if (is_under_classifier(site.part))
+      throw InputError(option_name("sites") + ": the " + layer_under_head(target.config) +
+                       " lies under a head and has no part in a pass without one; choose others, "
+                       "such as out");
   }
   return adapter;
 }

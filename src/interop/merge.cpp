@@ -12,7 +12,6 @@
 #include "infer/predict.h"
 #include "interop/model_folder.h"
 #include "interop/probes.h"
-#include "model/gguf_model.h"
 
 namespace graft {
 
@@ -125,17 +124,10 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
   return base;
 }
 
-MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir,
+MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& base,
                           const std::vector<Sequence>& probes, const Path& out,
                           const MergeOptions& options) {
   ensure(model.weights.dtype() == at::kFloat, "merging starts from a float32 trunk");
-  if (is_gguf(model_dir)) {
-    throw InputError("'" + model_dir.string() +
-                     "' is a GGUF file: a merged model is a Hugging Face folder, which takes "
-                     "config.json and the tokenizer from its base's; "
-                     "keep the adapter beside the file (graft predict runs both), or train on a "
-                     "model folder and merge there");
-  }
   const Path folder = without_slash(out);
   if (fs::exists(folder))
     throw InputError(option_name("out") + ": '" + out.string() +
@@ -144,7 +136,7 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
   const Path unfinished = folder.string() + ".unfinished." + std::to_string(getpid());
   MergeReport report;
   try {
-    write_model_folder(unfinished, model_dir, model.config, merged, loaded,
+    write_model_folder(unfinished, base, model.config, merged, loaded,
                        scalar_type(options.precision));
     const auto written =
         load_model(unfinished, options.precision, {.remembered = model.config.ignored_keys});

@@ -34,10 +34,11 @@ struct MergeReport {
 };
 
 // Writes `out` (which must not exist): config.json, model.safetensors under the checkpoint's names
-// with the head, the tokenizer's files, merge.json. The folder is read back, run over `probes` and
-// compared with the adapter on its float32 base before it takes its name. Throws InputError, and
-// leaves nothing, when the drift is above options.max_drift.
-MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir,
+// with the head, the tokenizer's files, merge.json. `base` is what `model` was loaded from. The
+// folder is read back, run over `probes` and compared with the adapter on its float32 base before
+// it takes its name. Throws InputError, and leaves nothing, when the drift is above
+// options.max_drift.
+MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& base,
                           const std::vector<Sequence>& probes, const Path& out,
                           const MergeOptions& options);
 

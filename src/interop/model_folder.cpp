@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "interop/foreign.h"
 #include "model/families.h"
+#include "model/gguf_model.h"
 #include "tensor/safetensors.h"
 
 namespace graft {
@@ -27,6 +28,35 @@ constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
                                            "tokenizer.model",
                                            "chat_template.jinja",
                                            "generation_config.json"};
+
+// What a folder has beside its tensors.
+struct BaseFiles {
+  Node config;
+  std::map<std::string, std::string> tokenizer;  // by name
+};
+
+BaseFiles read_folder(const Path& folder) {
+  const Path source = folder / "config.json";
+  BaseFiles files{parse_json(read_file(source), source.string()), {}};
+  for (const char* name : kTokenizerFiles) {
+    std::error_code error;
+    if (fs::exists(folder / name, error)) files.tokenizer[name] = read_file(folder / name);
+  }
+  return files;
+}
+
+// A GGUF file says neither the class, which is one that writes, nor one type of all tensors: the
+// type here stands in for the one that they are stored in.
+BaseFiles read_gguf(const Path& model, const Family& family, const ModelConfig& config) {
+  const GgufFile file(gguf_file(model));
+  BaseFiles files{gguf_config_json(file, {.remembered = config.ignored_keys}),
+                  gguf_tokenizer_files(file.metadata())};
+  std::string name = family.classifier_class;
+  name.replace(name.find("ForSequenceClassification"), std::string::npos, "ForCausalLM");
+  files.config["architectures"] = Node::list({Node::text(name)});
+  files.config["torch_dtype"] = Node::text("float32");
+  return files;
+}
 
 Node with_head(Node json, const Family& family, const Task& task) {
   json["architectures"] = Node::list({Node::text(family.classifier_class)});
@@ -82,13 +112,13 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
 
 }  // namespace
 
-void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfig& config,
+void write_model_folder(const Path& dir, const Path& base, const ModelConfig& config,
                         const NamedTensors& tensors, const LoadedAdapter& loaded,
                         at::ScalarType dtype) {
   const Family& family = family_of(config);
   make_directories(dir);
-  const Path source = model_dir / "config.json";
-  Node json = parse_json(read_file(source), source.string());
+  BaseFiles files = is_gguf(base) ? read_gguf(base, family, config) : read_folder(base);
+  Node& json = files.config;
   const Head* head = loaded.adapter.head();
   if (head != nullptr && !head->params().empty())
     json = with_head(std::move(json), family, *loaded.adapter.task());
@@ -99,11 +129,7 @@ void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfi
   save_safetensors(dir / "model.safetensors",
                    named_for_checkpoint(family, tensors, config, loaded, dtype),
                    {{"format", "pt"}});
-  for (const char* name : kTokenizerFiles) {
-    std::error_code error;
-    if (fs::exists(model_dir / name, error))
-      write_file_atomically(dir / name, read_file(model_dir / name));
-  }
+  for (const auto& [name, text] : files.tokenizer) write_file_atomically(dir / name, text);
   write_file_atomically(dir / "config.json", to_json(json) + "\n");
 }
 

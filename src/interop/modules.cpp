@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "edit/head.h"
 #include "model/sites.h"
 #include "text/icu_regex.h"
 
@@ -75,6 +76,14 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
                is_layer = slot.id.place.layer >= 0 ||
                           slot.id.place == kPoolerPlace;  // else a table, or the output layer
     layers_.push_back({is_matrix && !is_layer ? "" : name, path, is_matrix && is_layer});
+  }
+  // A layer under the classifier may stand beside the trunk.
+  for (const TensorSlot& slot : mask_head_slots(model.config)) {
+    const bool is_there = has_head && is_under_head(slot.id.place, model.config);
+    if (!is_there || slot.id.kind != TensorKind::kWeight) continue;
+    const std::string tensor = checkpoint_name(family, slot.id).value();
+    layers_.push_back(
+        {to_name(slot.id.place), tensor.substr(0, tensor.size() - 7), slot.shape.size() == 2});
   }
   for (const auto& [ours, theirs] : family.head_names) {
     if (has_head) layers_.push_back({"head/" + ours, theirs, true});

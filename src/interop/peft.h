@@ -24,6 +24,10 @@ inline constexpr const char* kPeftPromptTensor = "prompt_embeddings";
 inline constexpr const char* kPeftVeraA = "base_model.vera_A";
 inline constexpr const char* kPeftVeraB = "base_model.vera_B";
 
+// The module that a classifier reads and that modules_to_save may name beside the head: "pooler",
+// ModernBERT's "head"; empty where there is none.
+std::string module_under_head(const ModelConfig& config);
+
 // {sites, layers} of exactly `sites`: parts and layers where these make a rectangle, else one name
 // a site.
 Node site_options(const std::vector<Site>& chosen, const Sites& all);

@@ -163,10 +163,10 @@ void PeftWriter::write_head() {
   for (const ParamSpec& param : adapter_.head()->params()) {
     const size_t dot = param.name.rfind('.');
     const std::string layer = param.name.substr(0, dot), tensor = param.name.substr(dot);
-    put(key(layer == "pooler" ? layer : "head/" + layer) + tensor,
+    put(key(parse_place(layer) ? layer : "head/" + layer) + tensor,  // the model's own layer
         stored(Adapter::kHeadPath + param.name));
   }
-  if (trains_pooler()) saved.emplace_back("pooler");
+  if (trains_pooler()) saved.push_back(module_under_head(model_.config));
   saved.emplace_back("score");  // PEFT lists it and "classifier" for every classifier
   config_["modules_to_save"] = Node::texts(saved);
 }

@@ -82,8 +82,20 @@ ForeignAdapter PeftReader::read() {
   foreign_.origin = "peft " + config_.text("peft_version", "of an unknown version") + " (" + type_ +
                     notes_text(notes_) + ")";
   ignore_unused(config_, json_);
+  refuse_unknown();
   tensors_.finish(faults_of(config_));
   return std::move(foreign_);
+}
+
+// What a field that is not known here does cannot be told: the user may.
+void PeftReader::refuse_unknown() {
+  const std::vector<std::string> known = config_.known();
+  for (const std::string& name : config_.unread()) {
+    config_.fault(name, "unknown key" + did_you_mean(name, known) +
+                            "; if the adapter computes the same without it, take it out of the "
+                            "file");
+    config_.ignore(name);
+  }
 }
 
 bool PeftReader::holds_any(const std::string& start) const {

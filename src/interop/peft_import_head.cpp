@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/spelling.h"
+#include "edit/head.h"
 #include "edit/own_head.h"
 #include "interop/peft.h"
 #include "interop/peft_reader.h"
@@ -15,8 +16,16 @@ namespace graft {
 
 using at::Tensor;
 
+std::string module_under_head(const ModelConfig& config) {
+  if (has_pooler(config)) return "pooler";
+  if (config.head_style != HeadStyle::kMaskStates) return "";
+  const std::string path = checkpoint_name(family_of(config), weight_of(kMaskDensePlace)).value();
+  return path.substr(0, path.find('.'));
+}
+
 bool PeftReader::trains_pooler() const {
-  return std::find(saved_.begin(), saved_.end(), "pooler") != saved_.end();
+  const std::string module = module_under_head(model_.config);
+  return !module.empty() && std::find(saved_.begin(), saved_.end(), module) != saved_.end();
 }
 
 // PEFT keeps a copy of the layer, or of a module around it.
@@ -30,23 +39,23 @@ bool PeftReader::is_saved(const std::string& path) const {
   }
 }
 
-// The head's module, its layers and the pooler have a place in the head. A name that no module of
-// the model has (PEFT always lists "classifier" and "score") changes nothing.
+// The head's module, its layers and what lies under them have a place in the head. A name that no
+// module of the model has (PEFT always lists "classifier" and "score") changes nothing.
 void PeftReader::read_modules_to_save() {
   if (is_unused(config_.raw("modules_to_save"))) return;
   const std::string module = head_module(family_);
-  const bool may_have_pooler = has_pooler(model_.config);
+  const std::string under = module_under_head(model_.config);
   for (const std::string& name : config_.texts("modules_to_save", std::nullopt)) {
     bool is_there = false, has_place = true;
     for (const std::string& path : modules_.paths()) {
       if (!path.ends_with(name)) continue;  // PEFT compares letters here, not steps
       is_there = true;
       const bool is_of_head = path == module || path.starts_with(module + ".");
-      has_place &= has_head_ && (is_of_head || (may_have_pooler && has_suffix(path, "pooler")));
+      has_place &= has_head_ && (is_of_head || (!under.empty() && has_suffix(path, under)));
     }
     if (!has_place) {
       config_.fault("modules_to_save", "expected " + module +
-                                           (may_have_pooler ? " or pooler" : "") +
+                                           (under.empty() ? "" : " or " + under) +
                                            " (of a model with a classifier), found " + quote(name) +
                                            ": a trained copy of other modules has no place here");
     }
@@ -68,7 +77,18 @@ void PeftReader::read_head() {
   if (!absent.empty()) take_own_layers(absent);
   if (!trains_pooler()) return;
   foreign_.head["pooler"] = Node::text("trained");
-  read_head_layer(key(modules_.by_name("pooler")), "head/pooler");
+  if (has_pooler(model_.config)) read_head_layer(key(modules_.by_name("pooler")), "head/pooler");
+  else read_mask_head();
+}
+
+// The head for masks under the trunk's names.
+void PeftReader::read_mask_head() {
+  for (const TensorSlot& slot : mask_head_slots(model_.config)) {
+    if (!is_under_head(slot.id.place, model_.config)) continue;
+    const char* const tensor = slot.id.kind == TensorKind::kWeight ? ".weight" : ".bias";
+    foreign_.put(Adapter::kHeadPath + slot.name(),
+                 tensors_.take(key(modules_.by_name(to_name(slot.id.place))) + tensor, slot.shape));
+  }
 }
 
 void PeftReader::read_head_layer(const std::string& theirs, const std::string& ours) {
@@ -150,8 +170,9 @@ void PeftReader::read_head_scale(const Modules::Layer& layer, bool scales_input)
 // original, and of the copy once more; of a saved module with a branch inside, the branch.
 void PeftReader::drop_wrappers() {
   if (!has_head_) return;
-  for (const std::string& wrapped :
-       {root_ + head_module(family_) + ".", root_ + prefix() + "pooler."}) {
+  const std::string beside = has_pooler(model_.config) ? prefix() : "";
+  for (const std::string& wrapped : {root_ + head_module(family_) + ".",
+                                     root_ + beside + module_under_head(model_.config) + "."}) {
     for (const auto& [name, tensor] : tensors_.all()) {
       if (!name.starts_with(wrapped)) continue;
       std::string rest = name.substr(wrapped.size());

@@ -28,6 +28,7 @@ class PeftReader {
   bool holds_any(const std::string& start) const;
   bool read_task_type();
   std::string prefix() const;
+  void refuse_unknown();
   std::string key(const Modules::Layer& layer) const { return root_ + layer.path; }
   bool is_unread(const Modules::Layer& layer) const;
   bool has_sites(const Modules::Layer& layer) const;
@@ -36,11 +37,12 @@ class PeftReader {
                   const std::string& suffix);
 
   // ---- the head
-  bool trains_pooler() const;
+  bool trains_pooler() const;  // or the head for masks, where the classifier reads that
   bool is_saved(const std::string& path) const;
   void read_modules_to_save();
   void read_head();
   void read_head_layer(const std::string& theirs, const std::string& ours);
+  void read_mask_head();
   void take_own_layers(const std::vector<const Modules::Layer*>& layers);
   at::Tensor* changed_weight(const Modules::Layer& layer);
   void read_head_branch(const Modules::Layer& layer, int64_t rank, double alpha, bool is_dora);

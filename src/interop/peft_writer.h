@@ -72,7 +72,7 @@ class PeftWriter {
 
   // ---- the head
   bool trains_pooler() const {
-    return tensors_.contains(std::string(Adapter::kHeadPath) + "pooler.weight");
+    return adapter_.head() != nullptr && adapter_.head()->trains_pooler();
   }
   void write_head();
 

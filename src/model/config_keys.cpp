@@ -11,6 +11,8 @@ namespace graft {
 
 namespace {
 
+constexpr const char* kAdapters = "adapters";
+
 const std::vector<KeyRule> kRules = {
     // ---- What would change the numbers
     {{"is_encoder_decoder"}, {"false"}},
@@ -21,7 +23,8 @@ const std::vector<KeyRule> kRules = {
 
     // ---- What other keys or another file say
     {{"bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "unk_token_id",
-      "mask_token_id", "decoder_start_token_id", "tokenizer_class", "processor_class"}},
+      "mask_token_id", "decoder_start_token_id", "tokenizer_class", "processor_class", "padding",
+      "model_max_length"}},
     {{"max_length",
       "min_length",
       "max_new_tokens",
@@ -74,6 +77,8 @@ const std::vector<KeyRule> kRules = {
       "classif_dropout",
       "sbert_ce_default_activation_function",
       "sentence_transformers",
+      "prediction_heads",
+      "custom_heads",
       "n_special",
       "predict_special_tokens"}},
 
@@ -86,12 +91,14 @@ const std::vector<KeyRule> kRules = {
     {{"torch_dtype", "dtype", "use_bfloat16", "torchscript", "tf_legacy_loss", "use_cache",
       "return_dict", "output_attentions", "output_hidden_states", "output_past",
       "tie_last_hidden_states", "attn_implementation", "_attn_implementation",
-      "_attn_implementation_internal", "_attn_implementation_autoset", "use_flash_attn"}},
+      "_attn_implementation_internal", "_attn_implementation_autoset", "use_flash_attn",
+      "_flash_attn_2_enabled"}},
 
     // ---- Where the file comes from
     {{"_name_or_path", "_model_name_or_path", "name", "author", "language", "architectures",
-      "auto_map", "transformers_version", "adapters_version", "kobart_version", "_commit_hash",
-      "transformers.js_config", "is_llama_config", "unsloth_fixed", "unsloth_version"}}};
+      "auto_map", "transformers_version", "adapters_version", "kobart_version", "kogpt_version",
+      "created_date", "license", "_commit_hash", "transformers.js_config", "is_llama_config",
+      "unsloth_fixed", "unsloth_version"}}};
 
 bool holds(const std::vector<std::string>& list, const std::string& word) {
   return std::find(list.begin(), list.end(), word) != list.end();
@@ -124,6 +131,24 @@ void check_value(Options& options, const std::string& key, const KeyRule& rule) 
   options.fault(key, "another value than " + joined(rule.values, "or") +
                          " changes what the model computes and is not supported, found " +
                          quote(rule_spelling(found)));
+}
+
+// AdapterHub's library lists the adapters of a folder in every config.json that it writes. One in
+// the list changes what the model computes.
+void check_adapters(Options& options) {
+  const Node& found = *options.raw(kAdapters);
+  const Node* inside = found.find(kAdapters);
+  const Node& list = inside != nullptr ? *inside : found;
+  if (list.kind == Node::Kind::kNull ||
+      (list.kind != Node::Kind::kScalar && list.items.empty() && list.members.empty()))
+    return;
+  std::vector<std::string> names;
+  for (const auto& [name, identifier] : list.members) names.push_back(quote(name));
+  options.fault(kAdapters,
+                "expected no adapter, found " +
+                    (names.empty() ? quote(rule_spelling(list)) : joined_first(names, 5)) +
+                    ", which changes what the model computes: save the model without "
+                    "it, and import what save_adapter writes of it");
 }
 
 std::vector<std::string> known_keys(const Options& options, const std::string& model_type) {
@@ -165,7 +190,8 @@ std::vector<std::string> check_unread_keys(Options& options, const std::string& 
   const std::vector<std::string> known = known_keys(options, model_type);
   std::vector<std::string> unknown;
   for (const std::string& key : options.unread()) {
-    if (const KeyRule* rule = rule_of(key, model_type)) check_value(options, key, *rule);
+    if (key == kAdapters) check_adapters(options);
+    else if (const KeyRule* rule = rule_of(key, model_type)) check_value(options, key, *rule);
     else if (options.raw(key)->kind != Node::Kind::kNull) unknown.push_back(key);
   }
   std::vector<std::string> taken = take_ignored(unknown, ignored, options.source());

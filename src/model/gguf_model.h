@@ -67,6 +67,10 @@ Node gguf_config_json(const GgufFile& file, const IgnoredKeys& ignored = {},
 // The tokenizer as the text of a tokenizer.json, for Tokenizer::parse.
 std::string gguf_tokenizer_json(const GgufMetadata& metadata);
 
+// The tokenizer's files that a folder of this model would have, by name: tokenizer.json, and
+// tokenizer_config.json with the chat template. None of a file without a tokenizer.
+std::map<std::string, std::string> gguf_tokenizer_files(const GgufMetadata& metadata);
+
 // The template by which a conversation becomes text, in Jinja; nothing if the file has none.
 std::optional<std::string> gguf_chat_template(const GgufMetadata& metadata);
 

@@ -266,6 +266,28 @@ void check_keys(const GgufMetadata& metadata) {
   }
 }
 
+// tokenizer_config.json: how other programs load tokenizer.json, what they call its special tokens,
+// and the chat template.
+Node tokenizer_config(const GgufMetadata& metadata) {
+  Node config = Node::map({{"tokenizer_class", Node::text("PreTrainedTokenizerFast")},
+                           {"clean_up_tokenization_spaces", Node::boolean(false)}});
+  const GgufTokens special = gguf_special_tokens(metadata);
+  const std::vector<std::string_view> texts =
+      metadata.has(tokenizer_key("tokens"))
+          ? metadata.texts(tokenizer_key("tokens"), kMaxGgufTokens)
+          : std::vector<std::string_view>{};  // beside a tokenizer.json that came whole
+  const auto name = [&](const char* key, std::optional<int64_t> id) {
+    if (id && *id < std::ssize(texts))
+      config[key] = Node::text(std::string(texts[static_cast<size_t>(*id)]));
+  };
+  name("bos_token", special.bos);
+  if (!special.eos.empty()) name("eos_token", special.eos.front());
+  name("pad_token", special.pad);
+  if (const std::optional<std::string> chat = gguf_chat_template(metadata))
+    config["chat_template"] = Node::text(*chat);
+  return config;
+}
+
 }  // namespace
 
 std::string gguf_tokenizer_json(const GgufMetadata& metadata) {
@@ -277,6 +299,13 @@ std::string gguf_tokenizer_json(const GgufMetadata& metadata) {
   check_keys(metadata);
   const TokenTable tokens = read_token_table(metadata);
   return model == "gpt2" ? byte_level_text(tokens) : sentence_piece_text(tokens);
+}
+
+std::map<std::string, std::string> gguf_tokenizer_files(const GgufMetadata& metadata) {
+  if (!metadata.has("tokenizer.huggingface.json") && !metadata.has(tokenizer_key("model")))
+    return {};
+  return {{"tokenizer.json", gguf_tokenizer_json(metadata)},
+          {"tokenizer_config.json", to_json(tokenizer_config(metadata))}};
 }
 
 }  // namespace graft

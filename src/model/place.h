@@ -87,6 +87,7 @@ constexpr TensorId weight_of(const Place& place) { return {place, TensorKind::kW
 constexpr TensorId bias_of(const Place& place) { return {place, TensorKind::kBias}; }
 
 inline constexpr Place kPoolerPlace{.part = Part::kPooler};
+inline constexpr Place kMaskDensePlace{.part = Part::kMaskDense};
 inline constexpr TensorId kWordTable = weight_of({.part = Part::kEmbedWord});
 // The output layer over the vocabulary, where it is not the word table.
 inline constexpr TensorId kOutputTable = weight_of({.part = Part::kLm});
@@ -139,6 +140,11 @@ constexpr bool is_norm(Part part) {
   return part == Part::kAttnNorm || part == Part::kAttnQNorm || part == Part::kAttnKNorm ||
          part == Part::kCrossNorm || part == Part::kFfnNorm || part == Part::kNorm ||
          part == Part::kEmbedNorm || part == Part::kMaskNorm;
+}
+// The layers of a model that a classifier reads, on one row of each text: BERT's pooler, the first
+// layer of ModernBERT's head for masks.
+constexpr bool is_under_classifier(Part part) {
+  return part == Part::kPooler || part == Part::kMaskDense;
 }
 constexpr bool is_of_mask_head(Part part) { return part >= Part::kMaskDense; }
 // What stands under the first block of the trunk: tables, and the norm of what they give.

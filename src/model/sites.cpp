@@ -31,7 +31,9 @@ bool matches(std::string_view pattern, std::string_view name) {
   return pattern.front() == name.front() && matches(pattern.substr(1), name.substr(1));
 }
 
+// The head for masks is asked for by its name: patterns of earlier adapters did not mean it.
 bool matches(std::string_view pattern, const Site& site) {
+  if (site.part == Part::kMaskDense) return pattern == site.name;
   return matches(pattern, site.name) || matches(pattern, part_name(site.part));
 }
 
@@ -100,6 +102,8 @@ Sites::Sites(const ModelConfig& c)
   for (int64_t i = 0; i < encoder_layers_; ++i) add_block(c, StackId::kEncoder, i);
   for (int64_t i = 0; i < decoder_layers_; ++i) add_block(c, StackId::kDecoder, i);
   if (has_pooler(c)) pooler_ = add(kPoolerPlace, SiteKind::kLinear, c.width, c.width);
+  if (c.head_style == HeadStyle::kMaskStates)
+    pooler_ = add(kMaskDensePlace, SiteKind::kLinear, c.width, c.width);
 }
 
 Site Sites::add(const Place& place, SiteKind kind, int64_t in, int64_t out) {

@@ -24,6 +24,8 @@
 //                                    one)
 //   pooler               linear      BERT only: the layer under a classifier, C -> C, of the rows
 //                                    that it reads and no others
+//   mask.dense           linear      ModernBERT only: the same; the first layer of its head for
+//                                    masks, which no '*' matches
 #pragma once
 
 #include <cstdint>
@@ -51,7 +53,8 @@ class Sites {
   const std::vector<Site>& all() const { return all_; }  // in order of execution
   const Site& word() const { return all_[0]; }
   const Site& embed() const { return all_[1]; }
-  const Site& pooler() const { return pooler_; }  // index -1 where the family has none
+  // The layer under a classifier (pooler, mask.dense); index -1 where the family has none.
+  const Site& pooler() const { return pooler_; }
   const Site* find(const Place& place) const;     // null where the model has no such site
   const Site& at(const Place& place) const;       // Requires: the model has it
   const Site& at(const std::string& name) const;  // Throws InputError with a suggestion.

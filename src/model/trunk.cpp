@@ -219,9 +219,12 @@ DropoutRates trunk_dropout(const ModelConfig& config, std::optional<double> rate
 }
 
 Tensor mask_states(const ModelConfig& config, const Weights& weights, const Tensor& rows) {
+  return mask_states_behind(config, weights, weights.linear(kMaskDensePlace, rows));
+}
+
+Tensor mask_states_behind(const ModelConfig& config, const Weights& weights, const Tensor& y) {
   const MaskHeadConfig& head = config.mask_head.value();
-  const Tensor activated =
-      activate(weights.linear({.part = Part::kMaskDense}, rows), head.activation);
+  const Tensor activated = activate(y, head.activation);
   const Place norm{.part = Part::kMaskNorm};
   const Tensor bias = head.norm.has_bias ? weights.at(bias_of(norm)) : Tensor();
   return norm_of_sum(activated, {}, weights.at(weight_of(norm)), bias, head.norm.epsilon);

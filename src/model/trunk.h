@@ -112,6 +112,9 @@ struct ForwardResult {
 // What the head for masks makes of rows of the last states, before the output layer: norm(f(W x +
 // b)). rows: [N, C].
 at::Tensor mask_states(const ModelConfig& config, const Weights& weights, const at::Tensor& rows);
+// norm(f(y)): the same of what left its first layer, y = W x + b.
+at::Tensor mask_states_behind(const ModelConfig& config, const Weights& weights,
+                              const at::Tensor& y);
 
 // All stacks in turn (src/model/stack.h holds the equations). `weights` may be the model's own or a
 // set with replaced tensors. Throws InputError for a sequence longer than the model serves.

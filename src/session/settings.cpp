@@ -25,6 +25,37 @@ class UnknownOption : public InputError {
   bool is_sure_;
 };
 
+const Node& run_settings() {
+  static const Node known = run_config_node({});
+  return known;
+}
+
+bool is_run_key(const std::string& key) {
+  return run_settings().find(key.substr(0, key.find('.'))) != nullptr &&
+         !key.starts_with("adapter.");
+}
+
+// What was meant by `key`, which no edit has; `known`: what the edits do have.
+UnknownOption unknown_option(const std::string& key, const std::vector<std::string>& known,
+                             const std::string& setting) {
+  const std::string told =
+      setting_text(setting) + ": no edit of this adapter has the option " + quote(key);
+  const std::string last =
+      key.substr(key.rfind('.') + 1);  // lora.rank: the option is there, the way to it is not
+  if (last != key && std::find(known.begin(), known.end(), last) != known.end())
+    return {told + " (did you mean 'adapter." + last + "'?)", false};
+  if (const std::string preset = preset_called(last); !preset.empty())
+    return {told + " (did you mean '" + option_name("adapter") + " " + preset + "'?)", true};
+  std::vector<std::string> written;  // alone, a name that the run has too is the run's
+  for (const std::string& name : known)
+    written.push_back(is_run_key(name) ? "adapter." + name : name);
+  const std::vector<std::string> own = own_names(last);
+  const bool is_sure = std::any_of(own.begin(), own.end(), [&](const std::string& name) {
+    return std::find(written.begin(), written.end(), name) != written.end();
+  });
+  return {told + (is_sure || own.empty() ? did_you_mean_setting(last, written) : ""), is_sure};
+}
+
 void set_adapter_option(Node& definition, const std::string& key, const std::string& value,
                         const std::string& setting) {
   const std::vector<std::pair<std::string, Node*>> all = edit_options(definition["edits"]);
@@ -42,35 +73,11 @@ void set_adapter_option(Node& definition, const std::string& key, const std::str
     (*having.front().second)[key.substr(key.rfind('.') + 1)] = std::move(parsed);
     return;
   }
-  if (having.empty()) {
-    const std::string last =
-        key.substr(key.rfind('.') + 1);  // lora.rank: the option is there, the way to it is not
-    const bool is_known = last != key && std::find(known.begin(), known.end(), last) != known.end();
-    const std::vector<std::string> own = own_names(last);
-    const bool is_sure = std::any_of(own.begin(), own.end(), [&](const std::string& name) {
-      return std::find(known.begin(), known.end(), name) != known.end();
-    });
-    throw UnknownOption(setting_text(setting) + ": no edit of this adapter has the option " +
-                            quote(key) +
-                            (is_known                 ? " (did you mean 'adapter." + last + "'?)"
-                             : is_sure || own.empty() ? did_you_mean_setting(last, known)
-                                                      : ""),
-                        is_sure);
-  }
+  if (having.empty()) throw unknown_option(key, known, setting);
   std::vector<std::string> paths;
   for (const auto& [path, options] : having) paths.push_back("adapter." + path);
   throw InputError(setting_text(setting) + ": several edits have the option " + quote(key) +
                    "; say which: " + joined(paths, "or"));
-}
-
-const Node& run_settings() {
-  static const Node known = run_config_node({});
-  return known;
-}
-
-bool is_run_key(const std::string& key) {
-  return run_settings().find(key.substr(0, key.find('.'))) != nullptr &&
-         !key.starts_with("adapter.");
 }
 
 }  // namespace

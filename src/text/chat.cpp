@@ -26,8 +26,9 @@ ChatFormat chatml(std::string name, std::string default_system, std::vector<std:
 
 // Answers come without thoughts: the empty one stands in the prompt, as with enable_thinking=false.
 ChatFormat qwen3() {
-  ChatFormat out =
-      chatml("qwen3", "", {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5"});
+  ChatFormat out = chatml("qwen3", "",
+                          {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5",
+                           "a55ee1b1660128b7098723e0abcd92caa0788061051c62d51cbe87d9cf1974d8"});
   out.no_thought = "<think>\n\n</think>\n\n";
   out.prompt = out.assistant.open + out.no_thought;
   return out;
@@ -50,9 +51,9 @@ ChatFormat llama2() {
   return out;
 }
 
-ChatFormat llama3() {
+ChatFormat llama3(std::string name, std::string preamble, std::vector<std::string> digests) {
   ChatFormat out;
-  out.name = "llama-3";
+  out.name = std::move(name);
   out.start = "<|begin_of_text|>";
   const auto open = [](const std::string& role) {
     return "<|start_header_id|>" + role + "<|end_header_id|>\n\n";
@@ -61,10 +62,10 @@ ChatFormat llama3() {
   out.user = {open("user"), "<|eot_id|>"};
   out.assistant = {open("assistant"), "<|eot_id|>"};
   out.prompt = out.assistant.open;
+  out.preamble = std::move(preamble);
   out.strips = true;
   out.marks = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"};
-  out.digests = {"ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122",
-                 "4f46ecd43418f216df8c26936c60e5d04bcc81db47db5d86fbe889f64212dd4c"};
+  out.digests = std::move(digests);
   return out;
 }
 
@@ -125,9 +126,18 @@ const std::vector<ChatFormat>& formats() {
       chatml("qwen2", "You are a helpful assistant.",
              {"793202280c0910ab26bc6eb57c8212c2417324c6d8c4efd0d10d59092ab3e3eb",
               "f0206845c9ebc3abb4735d44f286eb81ce99238ad2accc710c6fc60e6cb8ccc8"}),
+      chatml("qwen2.5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+             {"cd8e9439f0570856fd70470bf8889ebd8b5d1107207f67a5efb46e342330527f",
+              "d5495a1e5db0611132a97e46a65dbb64a642a499421228b9c8b93229097fa9a4"}),
       qwen3(),
       llama2(),
-      llama3(),
+      llama3("llama-3", "",
+             {"ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122",
+              "4f46ecd43418f216df8c26936c60e5d04bcc81db47db5d86fbe889f64212dd4c"}),
+      // The date is the template's own for a reader without a clock: a text is the same every day.
+      llama3("llama-3.1", "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
+             {"e10ca381b1ccc5cf9db52e371f3b6651576caee0a630b452e2816b2d404d4b65",
+              "5816fce10444e03c2e9ee1ef8a4a1ea61ae7e69e438613f3b17b69d0426223a4"}),
       zephyr(),
       mistral("mistral", "",
               {"6439f642d4e619817cc31f7d857831db78e40ec1b55500e84957d1e428169ed2",
@@ -294,8 +304,9 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
   check_roles(format, turns);
   Pieces out;
   out.add(format.start);
-  if (!format.default_system.empty() && turns[0].role != "system")
-    out.add(format.system.open + format.default_system + format.system.close);
+  const std::string unasked = format.preamble + format.default_system;
+  if (!unasked.empty() && turns[0].role != "system")
+    out.add(format.system.open + unasked + format.system.close);
   std::string before;  // a system turn that waits for the user's
   const size_t to_last = first_answer_to_last_question(turns);
   for (size_t i = 0; i < turns.size(); ++i) {
@@ -317,7 +328,8 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
       out.add(format.tail);
     } else {
       const ChatFormat::Side& side = is_system ? format.system : format.user;
-      out.add(side.open + content + side.close);
+      const std::string preamble = is_system && i == 0 ? format.preamble : "";
+      out.add(side.open + preamble + content + side.close);
     }
   }
   if (add_generation_prompt) out.add(format.prompt);

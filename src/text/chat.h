@@ -39,6 +39,8 @@ struct ChatFormat {
   std::string lead, tail;
   std::string prompt;          // asks for an answer; "": the user's turn does that already
   std::string default_system;  // where the first turn is no system turn; "": none
+  std::string preamble;  // begins the system turn at the start, which is there even without a text;
+                         // "": none
   System system_place = System::kAnywhere;
   bool alternates = false;  // user and assistant must take turns, the user first
   bool strips = false;      // white space at both ends of a content goes

@@ -101,9 +101,9 @@ class KeptByEdits {
     own = std::max(own, numbers);
   }
 
-  // Below the pooler nothing is differentiated for it.
+  // Below the layer under a classifier nothing is differentiated for it.
   void mark_lowest(const Site& site) {
-    if (site != kPoolerPlace) mark_lowest(site.stack, site.layer);
+    if (!is_under_classifier(site.part)) mark_lowest(site.stack, site.layer);
   }
   // What belongs to no stack stands under the encoder, whose blocks come before those of the
   // decoder.

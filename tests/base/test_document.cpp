@@ -5,6 +5,7 @@
 
 #include "base/document.h"
 #include "base/error.h"
+#include "base/printable.h"
 #include "tests/support/testing.h"
 
 namespace graft::test_document {
@@ -174,6 +175,22 @@ TEST(Emit, YamlReadsBackEqual) {
        {"a: b", Node::boolean(false)},
        {"\xc3\xbc", Node::number(1e-300)}});
   EXPECT_EQ(parse_yaml(to_yaml(node), "again"), node) << to_yaml(node);
+}
+
+TEST(Emit, YamlEscapesWhatSteersATerminal) {
+  for (const std::string mark : {"\x7f", "\xc2\x85", "\xc2\x9f", "\xe2\x80\xa8", "\xe2\x80\xae",
+                                 "\xe2\x81\xa6", "\xd8\x9c", "\xef\xbb\xbf", "\x01", "\x1b"}) {
+    const std::string text = "zw\xc3\xb6lf" + mark + " \xf0\x9f\x98\x80";
+    for (const Node& value : {Node::text(text), Node::plain(text)}) {
+      const Node node = Node::map({{text, Node::list({value})}, {"labels", value}});
+      const std::string yaml = to_yaml(node);
+      EXPECT_EQ(yaml.find(mark), std::string::npos) << printable(yaml, 500);
+      EXPECT_EQ(parse_yaml(yaml, "again"), node) << printable(yaml, 500);
+    }
+  }
+  // Other texts stay as they are, between line ends too.
+  EXPECT_EQ(to_yaml(Node::map({{"zw\xc3\xb6lf", Node::text("\xc3\xbc\n")}})),
+            "zw\xc3\xb6lf: \"\xc3\xbc\\n\"\n");
 }
 
 TEST(Equality, CountsQuotesOnlyWhereTheyMatter) {

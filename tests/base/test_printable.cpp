@@ -56,7 +56,20 @@ TEST(MessageText, KeepsLinesAndBoundsThem) {
     EXPECT_EQ(message_text(text), text);
 }
 
-TEST(Named, IsQuoted) { EXPECT_EQ(named("a\nb"), "'a\\x0ab'"); }
+TEST(Named, IsQuoted) {
+  EXPECT_EQ(named("a\nb"), "'a\\x0ab'");
+  EXPECT_EQ(bare_name("a\nb"), "a\\x0ab");
+}
+
+TEST(SteeringMarks, AreThoseBeyondTheControlCharactersOfAscii) {
+  for (const char* text : {"yes\x7f", "a\xc2\x85", "\xc2\x9f", "\xe2\x80\xa8",
+                           "\xe2\x80\xae"
+                           "b",
+                           "\xef\xbb\xbf"})
+    EXPECT_TRUE(has_steering_marks(text)) << printable(text);
+  for (const char* text : {"", "a\x1b\n\t", "\xc3\xbc", "\xc2\xa0", "\xe4\xb8\xad", "\xff"})
+    EXPECT_FALSE(has_steering_marks(text)) << printable(text);
+}
 
 // Whatever a message is made of: a file's bytes, its keys, its values.
 TEST(Messages, OfDocumentsAndOptionsAreSafe) {

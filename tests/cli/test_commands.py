@@ -389,6 +389,43 @@ class Flow(support.SharedCase):
         self.assertGreater(len(warnings), 0, "of so short a run")
         self.assertEqual((done.stdout, done.stderr), ("", "".join(f"warning: {warning}\n" for warning in warnings)))
 
+    def test_names_steer_no_terminal(self):
+        name = "x\x1b[31m\u202e"
+        preset = self.root / f"{name}.yaml"
+        preset.write_bytes((support.SOURCE / "presets/lora.yaml").read_bytes())
+        self.addCleanup(preset.unlink)
+        said = [self.train(name, adapter=f"./{preset.name}"), self.ok("train", "--resume", name)]
+        subject = ["--model", "bert-tiny", "--adapter", f"{name}/adapter"]
+        rows = [*subject, "--data", "data/dev.tsv", "--threads", 1]
+        out = str(self.dir / name)
+        for args in (["predict", *rows, "--out", out + ".jsonl"], ["predict", *rows, "--errors", "--out", out + ".csv"], ["average", f"{name}/adapter", f"{name}/adapter", "--out", out + "-a"],
+                     ["merge", *subject, "--out", out + "-m"], ["trace", *subject, "--text", "a great film", "--out", out + ".safetensors"], ["inspect", "adapter", f"{name}/adapter"],
+                     ["collect", "--model", "bert-tiny", "--task", "text:bad,good", "--data", "data/dev.tsv", "--positions", "all", "--out", out + "-c.jsonl"]):
+            with self.subTest(args=args):
+                said.append(self.ok(*args))
+        for done in said:
+            for stream in (done.stdout, done.stderr):
+                self.assertNotRegex(stream, r"[\x1b\u202e]", done.args)
+            if done.args[1] != "inspect":
+                self.assertIn("x\\x1b[31m\\u202e", done.stdout, done.args)
+
+    def test_labels_that_would_steer_a_terminal(self):
+        """They are escaped in what is shown and written, and mean what they are: run.yaml begins the run again, and makes it longer."""
+        good = "good\x7f\u202e"
+        lines = [json.dumps({"text": text, "label": good if label == "good" else label}) + "\n" for text, label in support.rows(60, 1)]
+        (self.root / "marked.jsonl").write_text("".join(lines))
+        self.assertIn("good\\x7f\\u202e", self.ok("inspect", "data", "marked.jsonl").stdout)
+        self.train("marked", data="marked.jsonl", task=f"text:bad,{good}", settings=["schedule=constant"])
+        self.ok("train", "--resume", "marked")
+        self.addCleanup(shutil.rmtree, self.root / "again", ignore_errors=True)
+        self.ok("train", "marked/run.yaml", "--out", "again", "--threads", 1, "--quiet")
+        self.ok("train", "--resume", "marked", "--set", "epochs=3", "--threads", 1)
+        told = self.ok("inspect", "adapter", "marked/adapter").stdout
+        self.assertIn("good\\x7f\\u202e", told)
+        self.assertNotRegex(told, r"[\x7f\u202e]")
+        self.ok("predict", "--model", "bert-tiny", "--adapter", "marked/adapter", "--data", "marked.jsonl", "--out", self.dir / "p.jsonl", "--threads", 1)
+        self.assertLessEqual({json.loads(line)["prediction"] for line in (self.dir / "p.jsonl").read_text().splitlines()}, {"bad", good})
+
     def test_same_seed_same_bytes(self):
         states = []
         for out in ("one", "two"):

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import resource
 import subprocess
 
 import support
@@ -60,6 +62,13 @@ class DataFiles(support.SharedCase):
         self.assert_refused(self.predict(path), 2, "no column \"text\"", "text\\x09label;x")
         self.assertEqual(self.texts(self.put("x.csv", '"text";"label, or none"\n"a; b";x\n')), [("a; b", None)])   # in quotes a comma does not count
         self.assertEqual(self.texts(self.put("x.csv", "text\na; b\n")), [("a; b", None)])
+
+    def test_excel_s_line_of_the_separator(self):
+        path = self.put("x.csv", "\ufeffsep=;\r\n" + delimited(";", "\r\n"))
+        self.assertEqual(self.texts(path), PAIRS)
+        told = self.assert_done(run("inspect", "data", path)).stdout
+        self.assertIn('text: "text"\nlabel: "label"\n', told)
+        self.assertNotIn("sep=", told)
 
     def test_columns_without_a_name(self):
         self.assertEqual(self.texts(self.put("x.csv", 'text,label,,\n"fine; day",good,,\na sad day,bad,,\n')), [("fine; day", "good"), ("a sad day", "bad")])
@@ -161,7 +170,23 @@ class DataFiles(support.SharedCase):
 
     def test_other_archives_are_refused_by_name(self):
         for name in ("x.csv.zst", "x.csv.xz", "x.zip", "x.tsv.bz2"):
-            self.assert_refused(self.predict(self.put(name, b"\x28\xb5\x2f\xfd")), 2, name, "unpack the file first, or pack it with gzip")
+            path = self.put(name, b"\x28\xb5\x2f\xfd")
+            self.assert_refused(self.predict(path), 2, name, "unpack the file first, or pack it with gzip")
+            self.assert_refused(run("inspect", "data", path), 2, name, "unpack the file first, or pack it with gzip")
+        path = self.put("x.parquet", b"PAR1\x15\x04")
+        for done in (self.predict(path), run("inspect", "data", path)):
+            self.assert_refused(done, 2, "x.parquet", "with pandas: read_parquet(FILE).to_json(")
+
+    def test_a_file_that_does_not_fit_in_memory(self):
+        """It is named with its size: nothing that a run could set makes room for it."""
+        path = self.dir / "sparse.jsonl"
+        path.touch()
+        os.truncate(path, 40 << 30)   # takes no room on the disk
+        limit = 2500 << 20   # of addresses
+        done = run("train", "--model", "model", "--task", "text:bad,good", "--data", path, "--adapter", "lora", "--out", "no", cwd=self.root,
+                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        self.assert_refused(done, 3, "sparse.jsonl': there is no memory for its 42.95 GB")
+        self.assertNotIn("batch_size", done.stderr)
 
     def test_texts_of_several_columns(self):
         rows = [{"premise": "a fine day ", "hypothesis": "The sun.", "n": 3, "label": "good"}, {"premise": "rain", "hypothesis": "A cold walk", "n": 4, "label": "bad"}]

@@ -1,8 +1,11 @@
 """graft generate on a tiny GPT-2: a prompt, a file, chosen and refused flags."""
 
 import json
+import math
 import pathlib
+import random
 import shutil
+import struct
 
 import support
 from support import run
@@ -21,6 +24,52 @@ def make_decoder(folder, name="gpt2-tiny"):
     (folder / "tokenizer.json").write_text(json.dumps(support.wordpiece(size)), encoding="utf-8")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 4}))
     return folder
+
+
+CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+          "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
+def make_gguf(path):
+    """A GGUF file of a tiny LLaMA with random weights. Its tokens are letters, chatml's two marks (ids 1 and 2), and the one that ends its texts (id 0)."""
+    def text(value):
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    def integer(value):
+        return struct.pack("<II", 4, value)
+
+    def word(value):
+        return struct.pack("<I", 8) + text(value)
+
+    def many(kind, values, pack):
+        return struct.pack("<IIQ", 9, kind, len(values)) + b"".join(map(pack, values))
+
+    width, heads, hidden, layers = 16, 2, 24, 2
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "\u0120", "\u010a", *map(chr, range(ord("a"), ord("z") + 1)), ".", ",", "\u0120t"]
+    control = 3
+    keys = {
+        "general.architecture": word("llama"), "llama.block_count": integer(layers), "llama.context_length": integer(128),
+        "llama.embedding_length": integer(width), "llama.feed_forward_length": integer(hidden), "llama.attention.head_count": integer(heads),
+        "llama.rope.freq_base": struct.pack("<If", 6, 100), "llama.attention.layer_norm_rms_epsilon": struct.pack("<If", 6, 1e-6),
+        "tokenizer.ggml.model": word("gpt2"), "tokenizer.ggml.pre": word("gpt-2"),
+        "tokenizer.ggml.tokens": many(8, tokens, text), "tokenizer.ggml.token_type": many(5, [control] * 3 + [1] * (len(tokens) - 3), struct.Struct("<i").pack),
+        "tokenizer.ggml.merges": many(8, ["\u0120 t"], text), "tokenizer.ggml.eos_token_id": integer(0), "tokenizer.ggml.padding_token_id": integer(0),
+        "tokenizer.chat_template": word(CHATML),
+    }
+    tensors = {"token_embd.weight": (len(tokens), width), "output_norm.weight": (width,)}
+    for layer in range(layers):
+        shapes = {"attn_q": (width, width), "attn_k": (width, width), "attn_v": (width, width), "attn_output": (width, width), "attn_norm": (width,),
+                  "ffn_gate": (hidden, width), "ffn_up": (hidden, width), "ffn_down": (width, hidden), "ffn_norm": (width,)}
+        tensors.update({f"blk.{layer}.{part}.weight": shape for part, shape in shapes.items()})
+    draw = random.Random(4)
+    header, data = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys)) + b"".join(text(key) + value for key, value in keys.items()), b""
+    for name, shape in tensors.items():
+        header += text(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", size) for size in reversed(shape)) + struct.pack("<IQ", 0, len(data))
+        numbers = [draw.gauss(len(shape) == 1, 0.2) for _ in range(math.prod(shape))]
+        data += struct.pack(f"<{len(numbers)}f", *numbers)
+        data += bytes(-len(data) % 32)
+    pathlib.Path(path).write_bytes(header + bytes(-len(header) % 32) + data)
+    return pathlib.Path(path)
 
 
 class Generate(support.SharedCase):

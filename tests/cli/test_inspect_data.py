@@ -8,6 +8,7 @@ import subprocess
 
 import support
 from support import run
+from test_generate import CHATML
 
 TRUNKS = support.SOURCE / "tests" / "golden" / "trunks"
 GGUF = support.SOURCE / "tests" / "golden" / "gguf"
@@ -92,6 +93,22 @@ class InspectData(support.Case):
         data = self.write("chat.jsonl", '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n')
         told = self.inspect(model, task, data)
         self.assertIn("<|im_start|> u s e r \u010a a <|im_end|> \u010a <|im_start|> a s s i s t a n t \u010a [b <|im_end|>]", told)
+
+    def test_a_chat_of_any_form_has_its_ready_task(self):
+        """What is proposed reads the rows as the ready task does that is named beside it."""
+        model = self.make_trunk("gpt2-tiny", ("<s>", "<|im_start|>", "</s>", "<|im_end|>"))
+        (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML}), encoding="utf-8")
+        user, assistant = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+        said = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+        for ready, row in (("sharegpt", {"title": "t", "source": "s", "conversations": said}), ("sharegpt", {"conversations": said, "system": "x"}),
+                           ("prompt-completion", {"prompt": [user], "completion": [assistant]}), ("instructions", {"messages": [user, assistant]})):
+            with self.subTest(row=row):
+                data = self.write("rows.jsonl", (json.dumps(row) + "\n") * 4)
+                told = self.assert_done(run("inspect", "data", data)).stdout
+                self.assertIn(f"# the ready task {ready} fits, too: --task {ready}\n", told)
+                own, theirs = (self.inspect(model, task, data, "--json") for task in (self.write("own.yaml", told), ready))
+                self.assertEqual(own, theirs)
+                self.assertEqual("x" in json.loads(own.splitlines()[0])["tokens"], "system" in row)
 
     def test_cloze(self):
         model = support.make_model(self.dir / "bert", "bert-tiny")

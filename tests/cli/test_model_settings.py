@@ -26,32 +26,35 @@ class ChatEnds(support.Case):
 
     ROWS = [("fine great", "happy"), ("happy", "warm bright"), ("lovely", "kind"), ("brave calm", "clear lovely"), ("clear", "bad")]
 
-    def check(self, family):
-        folder = test_generate.make_decoder(self.dir / family, family)
-        with_chat_tokens(folder)
+    def check(self, model, end):
         (self.dir / "chat.yaml").write_text("name: talk\nkind: generation\nprompt: text\ntarget: answer\nchat: chatml\nmetrics: [exact_match]\n")
         rows = "".join(json.dumps({"text": text, "answer": answer}) + "\n" for text, answer in self.ROWS)
         (self.dir / "rows.jsonl").write_text(rows)
         settings = ["max_steps=150", "batch_size=5", "learning_rate=0.02", "schedule=constant", "warmup=0", "evaluate_every=50", "checkpoint_every=never", "dropout=0"]
-        self.assert_done(run("train", "--model", folder, "--task", self.dir / "chat.yaml", "--data", self.dir / "rows.jsonl", "--eval", self.dir / "rows.jsonl",
+        self.assert_done(run("train", "--model", model, "--task", self.dir / "chat.yaml", "--data", self.dir / "rows.jsonl", "--eval", self.dir / "rows.jsonl",
                              "--adapter", "full", "--out", self.dir / "run", "--threads", 1, "--quiet", *[part for each in settings for part in ("--set", each)]))
         losses = [event["loss"] for event in support.log_events(self.dir / "run") if event["event"] == "step"]
         self.assertLess(losses[-1], 0.05, "the rows are known by heart")
         metrics = json.loads((self.dir / "run" / "metrics.json").read_text())
         self.assertEqual(metrics["eval"]["exact_match"], 1)
-        common = ["--model", folder, "--adapter", self.dir / "run" / "adapter", "--data", self.dir / "rows.jsonl", "--threads", 1, "--quiet"]
+        common = ["--model", model, "--adapter", self.dir / "run" / "adapter", "--data", self.dir / "rows.jsonl", "--threads", 1, "--quiet"]
         scores = self.dir / "scores.json"
         self.assert_done(run("eval", *common, "--json", scores))
         self.assertEqual(json.loads(scores.read_text())["exact_match"], 1)
         for way in ([], ["--beams", 2]):
             lines = [json.loads(line) for line in self.assert_done(run("generate", *common, *way)).stdout.splitlines()]
-            self.assertEqual([(line["output"], line["finish"], line["tokens"][-1]) for line in lines], [(answer, "end", 6) for _, answer in self.ROWS])
+            self.assertEqual([(line["output"], line["finish"], line["tokens"][-1]) for line in lines], [(answer, "end", end) for _, answer in self.ROWS])
         shutil.rmtree(self.dir / "run")
 
     def test_decoders(self):
         for family in ("gpt2-tiny", "llama-grouped", "smollm2-tiny"):
             with self.subTest(family=family):
-                self.check(family)
+                folder = test_generate.make_decoder(self.dir / family, family)
+                with_chat_tokens(folder)
+                self.check(folder, 6)
+
+    def test_a_gguf_file(self):
+        self.check(test_generate.make_gguf(self.dir / "model.gguf"), 2)
 
 
 class Settings(support.SharedCase):

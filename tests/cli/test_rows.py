@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import threading
 
 import support
 from support import run
 from test_generate import make_decoder
+from test_inspect_data import TRUNKS, letters
 
 
 class Rows(support.SharedCase):
@@ -183,6 +185,55 @@ class Rows(support.SharedCase):
         self.assertTrue(any(cut), "some prompts are cut")
         self.assertEqual([row["cut"] for row in csv.DictReader(io.StringIO((self.dir / "c.csv").read_text()))], [str(tokens or "") for tokens in cut])
         self.assert_refused(run(*common, "--out", self.dir / "g.txt", cwd=self.root), 2, "--out", ".csv")
+
+    def test_max_length_of_eval_is_a_flag(self):
+        """It scores the rows as if they had been so short, and tells each that was cut."""
+        pairs = support.rows(30, 2)
+        short = support.write_tsv(self.dir / "short.tsv", [(" ".join(text.split()[:2]), label) for text, label in pairs])
+
+        def scores(data, *more):
+            done = self.assert_done(run("eval", *self.ADAPTER, "--data", data, "--quiet", "--json", "-", *more, cwd=self.root))
+            return json.loads(done.stdout), done.stderr
+
+        (cut, told), (whole, _), (shortened, nothing) = scores("data/dev.tsv", "--max-length", 4), scores("data/dev.tsv"), scores(short)
+        taken = {i: len(text.split()) - 2 for i, (text, _) in enumerate(pairs) if len(text.split()) > 2}   # beside [CLS] and [SEP]
+        self.assertEqual({row["id"]: row["tokens"] for row in cut["cut"]}, taken)
+        self.assertEqual((cut["texts_cut"], whole["cut"]), (len(taken), []))
+        self.assertIn(f"data: {len(taken)} of 30 rows cut to 4 tokens: data/dev.tsv:", told)
+        self.assertNotIn("rows cut", nothing)
+        self.assertAlmostEqual(cut["loss"], shortened["loss"], places=6)
+        self.assertNotAlmostEqual(cut["loss"], whole["loss"], places=6)
+        self.assert_refused(run("eval", *self.ADAPTER, "--data", short, "--max-length", 0, cwd=self.root), 2, "--max-length")
+
+    def test_chats_are_written_on_and_cut_by_turns(self):
+        model = self.dir / "chatty"
+        model.mkdir()
+        for file in ("config.json", "model.safetensors"):
+            shutil.copy(TRUNKS / "gpt2-tiny" / file, model / file)
+        (model / "tokenizer.json").write_text(json.dumps(letters(["<s>", "<|im_start|>", "</s>", "<|im_end|>"])), encoding="utf-8")
+        (self.dir / "chat.yaml").write_text("name: chat\nkind: generation\nmessages: messages\nchat: chatml\nmetrics: [exact_match]\n")
+        system, first, answer, last, gold = ({"role": role, "content": content} for role, content in
+                                             (("system", "x"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")))
+        rows = [[last], [first, answer, last], [system, first, answer, last, gold], [system, last]]
+        (self.dir / "chats.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+
+        def generate(*more):
+            return run("generate", "--model", "chatty", "--task", "./chat.yaml", "--data", "chats.jsonl", "--max-new-tokens", 3, "--threads", 1, "--quiet", "--show-prompt",
+                       *more, cwd=self.dir)
+
+        done = self.assert_done(generate("--max-length", 35))   # a turn of the user takes 9 tokens, of the assistant 14, the system 11, the opened answer 11
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([line["prompt"] for line in lines], [*rows[:2], rows[2][:-1], rows[3]], "without the answer that is asked for")
+        self.assertEqual([line.get("cut") for line in lines], [None, 23, 23, None])
+        self.assertEqual(done.stderr, "graft: prompts: 2 of 4 rows cut to 35 tokens: chats.jsonl:2 by 23 in 2 turns, chats.jsonl:3 by 23 in 2 turns\n")
+        for cut, short in ((1, 0), (2, 3)):
+            self.assertEqual(lines[cut]["tokens"], lines[short]["tokens"], "the model read what was left")
+            self.assertAlmostEqual(lines[cut]["logprob"], lines[short]["logprob"], places=4)
+        self.assert_done(generate("--max-length", 35, "--out", "chats.csv"))
+        table = list(csv.DictReader(io.StringIO((self.dir / "chats.csv").read_text())))
+        self.assertEqual([(json.loads(row["prompt"]), row["cut"]) for row in table], [(line["prompt"], str(line.get("cut", ""))) for line in lines])
+        self.assert_refused(generate("--max-length", 25), 2,
+                            'chats.jsonl:3: column "messages": the last question and what must stay beside it take 31 tokens, and max_length is 25')
 
     # --- standard input and output
 

@@ -51,14 +51,24 @@ class Settings(support.SharedCase):
                              ("max_grad_norm", "clip"), ("bf16", "precision"), ("gradient_checkpointing", "save_memory"), ("eval_steps", "evaluate_every"),
                              ("max_train_samples", "data.rows"), ("num_beams", "generation.beams"), ("load_best_model_at_end", "keep_best")):
             self.refused(f"{foreign}=1", f"--set {foreign}=1", f"nor is it a setting of the run (did you mean '{own}'?)")
-        for foreign, own in (("r", "rank"), ("lora_r", "rank"), ("lora_alpha", "alpha"), ("lora_dropout", "dropout"), ("target_modules", "sites"), ("layers_to_transform", "layers"),
+        for foreign, own in (("r", "rank"), ("lora_r", "rank"), ("lora_alpha", "alpha"), ("lora_dropout", "adapter.dropout"), ("adapter.lora_dropout", "adapter.dropout"), ("target_modules", "sites"), ("layers_to_transform", "layers"),
                              ("use_rslora", "rslora"), ("init_lora_weights", "init"), ("adapter.lora_alpha", "alpha"), ("adapter.r", "rank")):
             self.refused(f"{foreign}=1", f"no edit of this adapter has the option \"{foreign.removeprefix('adapter.')}\" (did you mean '{own}'?)")
+        self.refused("hidden_dropout_prob=0.2", "nor is it a setting of the run (did you mean 'dropout'?)")
+        for switch, preset in (("use_dora=true", "dora"), ("bias=all", "bitfit")):
+            self.refused(switch, f"no edit of this adapter has the option \"{switch.split('=')[0]}\" (did you mean '--adapter {preset}'?)")
+
+    def test_settings_without_their_flag(self):
+        self.assert_refused(self.train("lora_dropout=0.1"), 2, "'lora_dropout=0.1': no such file; a setting stands behind --set (did you mean '--set lora_dropout=0.1'?)")
+        self.assert_refused(self.train("epochs=1", "rank=2"), 2, "train: unknown word 'rank=2' (did you mean '--set rank=2'?)")
+        self.assert_refused(run("train", "--resume", "run", "epochs=5", cwd=self.root), 2, "did you mean '--set epochs=5'?")
+        (self.root / "a=b.yaml").write_text("max_steps: 1\n")
+        self.assert_done(self.train("a=b.yaml", "--quiet"))
 
     def test_options_of_other_tools(self):
         for given, meant in ((["--epochs", 3], "--set epochs=3"), (["--batch-size=8"], "--set batch_size=8"), (["--lr", "1e-3"], "--set learning_rate=1e-3"), (["--seed", 1], "--set seed=1"),
                              (["--rank", 4], "--set rank=4"), (["--lora_r", 4], "--set rank=4"), (["--held-out", 0.2], "--set data.held_out=0.2"), (["--bf16", "--quiet"], "--set precision=..."),
-                             (["--output_dir", "x"], "--out"), (["--modle", "x"], "--model")):
+                             (["--output_dir", "x"], "--out"), (["--dev", "x"], "--eval"), (["--validation_file", "x"], "--eval"), (["--lora_dropout", 0.1], "--set adapter.dropout=0.1"), (["--modle", "x"], "--model")):
             with self.subTest(given=given):
                 self.assert_refused(self.train(*given), 2, f"train: unknown option '{given[0]}' (did you mean '{meant}'?)")
         self.refused("held_out=0.2", "nor is it a setting of the run (did you mean 'data.held_out'?)")
@@ -83,11 +93,14 @@ class Settings(support.SharedCase):
 
     def test_sites_that_are_not_there(self):
         for written, near in (("q", "'attn.q'"), ("[q, v]", "'attn.q'"), ("q_proj", "'attn.q'"), ("value", "'attn.v'"), ("attn.qq", "'attn.q'"), ("fc1", "'ffn.up'"),
-                              ("down_proj", "'ffn.down'"), ("c_attn", "'attn.[qkv]'"), ("ffn", "'ffn.up'"), ("norm", "'attn.norm' or 'ffn.norm'"), ("up", "'ffn.up'")):
+                              ("down_proj", "'ffn.down'"), ("c_attn", "'attn.[qkv]'"), ("ffn", "'ffn.up'"), ("norm", "'attn.norm' or 'ffn.norm'"), ("up", "'ffn.up'"),
+                              ("self_attn.q_proj", "'attn.q'?"), ("mlp.down_proj", "'ffn.down'?"), ("attn.c_attn", "'attn.[qkv]'?"), ("SelfAttention.q", "'attn.q'?"), ("Wqkv", "'attn.[qkv]'?"),
+                              ("Wi", "'ffn.up'?"), ("Wo", "'attn.o' or 'ffn.down'?"), ("c_proj", "'attn.o' or 'ffn.down'?"), ("all-linear", "'attn.[qkvo]', 'ffn.up' or 'ffn.down'?")):
             with self.subTest(sites=written):
                 done = self.train("--set", f"sites={written}")
                 self.assert_refused(done, 2, "matches no site of this model (did you mean " + near, "; here are embed.word, embed, attn.q, attn.k", "graft inspect model")
                 self.assertEqual(done.stderr.count("matches no site"), 1)
+        self.refused("sites=attn.q,attn.v", 'sites: several are written as a list, such as [attn.q, attn.v], found "attn.q,attn.v"')
         self.assert_refused(self.train("--set", "sites=zzzzzz"), 2, 'site pattern "zzzzzz" matches no site of this model; here are')
 
     def end_of(self, *settings):

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "base/files.h"
 #include "tests/data/expect_error.h"
 
@@ -18,6 +20,12 @@ std::vector<Example> read_by(const Task& task, const std::string& text,
                              TableFormat format = TableFormat::kCsv) {
   return to_examples(parse_table(text, format, "rows", {.format = {}, .columns = task.columns}),
                      task, LabelUse::kRequired);
+}
+
+const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
+
+bool has_part(const Proposal& found, const std::string& part) {
+  return found.yaml.find(part) != std::string::npos;
 }
 
 const std::string kTickets =
@@ -162,6 +170,114 @@ TEST(Propose, PromptsAndChatsMakeAGeneration) {
       "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
       "\"content\": \"b\"}]}\n";
   EXPECT_EQ(proposed(chat, TableFormat::kJsonl).task.at<Generation>().messages_column, "messages");
+}
+
+// What stands beside a chat is no label, whatever comes again there.
+TEST(Propose, ListsOfTurnsMakeAGeneration) {
+  std::string text;
+  for (int i = 0; i < 4; ++i)
+    text += R"({"title": "talk )" + std::to_string(i) + R"(", "source": ")" +
+            (i % 2 == 0 ? "web" : "mail") + R"(", "system": "be brief", "conversations": )" +
+            R"([{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]})" + "\n";
+  const Proposal found = proposed(text, TableFormat::kJsonl);
+  Task ready = load_task("sharegpt", kTasks);
+  ready.name = found.task.name;
+  EXPECT_EQ(found.task, ready) << found.yaml;
+  EXPECT_TRUE(has_part(found, "# the ready task sharegpt fits, too: task sharegpt\n"));
+  EXPECT_TRUE(has_part(found, "# not used: column \"source\", 2 values\n"));
+  EXPECT_EQ(read_by(found.task, text, TableFormat::kJsonl)[3].at<GenerationRow>().turns,
+            (std::vector<Turn>{{"system", "be brief"}, {"user", "a"}, {"assistant", "b"}}));
+
+  const Proposal other = proposed(
+      R"({"dialog": []})"
+      "\n"
+      R"({"dialog": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})",
+      TableFormat::kJsonl);
+  EXPECT_EQ(other.task.at<Generation>().messages_column, "dialog");
+  EXPECT_FALSE(other.task.at<Generation>().system_column);
+  EXPECT_FALSE(has_part(other, "the ready task")) << other.yaml;
+}
+
+TEST(Propose, ListsThatHoldNoTurnsAreNoChat) {
+  std::string text;
+  for (const char* label : {"x", "y", "x", "y"})
+    text += R"({"text": "some words", "spans": [{"begin": 1, "end": 2}], "label": ")" +
+            std::string(label) + "\"}\n";
+  EXPECT_EQ(proposed(text, TableFormat::kJsonl).task.kind(), TaskKind::kClassification);
+}
+
+TEST(Propose, PromptAndCompletionMayBeLists) {
+  const std::string text =
+      R"({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]})";
+  const Proposal found = proposed(text, TableFormat::kJsonl);
+  EXPECT_EQ(found.task.at<Generation>().prompt->text.text, "prompt");
+  EXPECT_EQ(found.task.at<Generation>().target->text, "completion");
+  EXPECT_EQ(found.task.at<Generation>().chat, "model");
+  EXPECT_TRUE(has_part(found, "# the ready task prompt-completion fits, too: "));
+  EXPECT_EQ(read_by(found.task, text, TableFormat::kJsonl)[0].at<GenerationRow>().turns,
+            (std::vector<Turn>{{"user", "a"}, {"assistant", "b"}}));
+  const Task answered =
+      proposed(R"({"question": [{"role": "user", "content": "a"}], "answer": "b"})",
+               TableFormat::kJsonl)
+          .task;
+  EXPECT_EQ(answered.at<Generation>().target->text, "answer");
+}
+
+// An input that comes again is no label either.
+TEST(Propose, InstructionsKeepTheirInput) {
+  const std::string text =
+      "{\"instruction\": \"add\", \"input\": \"1 and 2\", \"output\": \"3\"}\n"
+      "{\"instruction\": \"name a colour\", \"input\": \"\", \"output\": \"red\"}\n"
+      "{\"instruction\": \"subtract\", \"input\": \"1 and 2\", \"output\": \"-1\"}\n"
+      "{\"instruction\": \"count\", \"input\": \"a b\", \"output\": \"two\"}\n"
+      "{\"instruction\": \"join\", \"input\": \"a b\", \"output\": \"ab\"}\n";
+  const Proposal found = proposed(text, TableFormat::kJsonl);
+  ASSERT_EQ(found.task.kind(), TaskKind::kGeneration) << found.yaml;
+  EXPECT_TRUE(has_part(found, "# the ready task alpaca fits, too: task alpaca\n"));
+  EXPECT_FALSE(has_part(found, "not used")) << found.yaml;
+  const std::vector<Example> rows = read_by(found.task, text, TableFormat::kJsonl);
+  EXPECT_EQ(rows[0].text, "add\n\n1 and 2");
+  EXPECT_EQ(rows[1].text, "name a colour");
+  EXPECT_EQ(rows[0].at<GenerationRow>().target, "3");
+
+  std::string alike;
+  for (const char* word : {"a", "b", "c", "d"})
+    alike += R"({"instruction": "spell", "input": ")" + std::string(word) + R"(1", "output": ")" +
+             word + "2\"}\n" + R"({"instruction": "count", "input": ")" + word +
+             R"(3", "output": ")" + word + "4\"}\n";
+  EXPECT_EQ(proposed(alike, TableFormat::kJsonl).task.kind(), TaskKind::kGeneration);
+}
+
+TEST(Propose, FilesOfOtherSoftwareAreNamed) {
+  const auto refusal = [](const std::string& name, const std::string& bytes) {
+    const Path path = Path(::testing::TempDir()) / name;
+    write_file_atomically(path, bytes);
+    const std::string message = input_error([&] { propose_task(path); });
+    std::filesystem::remove(path);
+    return message;
+  };
+  const std::string unpack = "; unpack the file first, or pack it with gzip",
+                    as_lines = "; write its rows as JSON lines, with pandas: ";
+  for (const auto& [name, bytes, part] :
+       std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"graft_rows.csv.zst", "\x28\xB5\x2F\xFD rest", "a file packed by zstd" + unpack},
+           {"graft_rows.xz",
+            std::string("\xFD"
+                        "7zXZ\0rest",
+                        10),
+            "a file packed by xz" + unpack},
+           {"graft_rows", "BZh91AY&SY rest", "a file packed by bzip2" + unpack},
+           {"graft_rows.bz2", "x", "found \".bz2\"" + unpack},
+           {"graft_rows.parquet", "PAR1 stub",
+            "found \".parquet\"" + as_lines + "read_parquet(FILE).to_json("},
+           {"graft_rows.csv", "PAR1\x15\x04 rest", "found a Parquet file" + as_lines},
+           {"graft_rows.feather", "x", "found \".feather\"" + as_lines + "read_feather(FILE)"},
+           {"graft_rows", std::string("ARROW1\0\0", 8), "found an Arrow file" + as_lines},
+           {"graft_rows.arrow", "\xFF\xFF\xFF\xFF", "found an Arrow stream; write its rows"},
+           {"graft_rows.xlsx", "x", "save the sheet of rows as CSV"}}) {
+    const std::string message = refusal(name, bytes);
+    EXPECT_NE(message.find(part), std::string::npos) << name << ": " << message;
+  }
 }
 
 TEST(Propose, SaysWhatIsEmptyAndWhatIsLeft) {

@@ -70,6 +70,31 @@ TEST(Csv, FurtherColumnsWithoutANameAreLeftOutWhereTheyAreEmpty) {
       << "the index that pandas writes stays";
 }
 
+TEST(Csv, ExcelsLineOfTheSeparatorIsNoRow) {
+  for (const char* mark : {"", "\xEF\xBB\xBF"}) {
+    const Table table =
+        parse(mark + std::string("sep=;\r\ntext;label\r\na, b;1\r\n"), TableFormat::kCsv);
+    EXPECT_EQ(table.columns, (Cells{"text", "label"}));
+    ASSERT_EQ(table.rows.size(), 1u);
+    EXPECT_EQ(table.rows[0].cells, (Cells{"a, b", "1"}));
+    EXPECT_EQ(table.rows[0].line, 3);
+    EXPECT_EQ(table.delimiter, ';');
+  }
+  const Table named = parse("sep=|\na|b\n", TableFormat::kCsv, {"x", "y"});
+  ASSERT_EQ(named.rows.size(), 1u);
+  EXPECT_EQ(named.rows[0].cells, (Cells{"a", "b"}));
+  EXPECT_EQ(named.rows[0].line, 2);
+  const Table told =
+      parse_table("sep=;\na,b\n1,2\n", TableFormat::kCsv, "file", {.delimiter = ','});
+  EXPECT_EQ(told.columns, (Cells{"a", "b"})) << "the task says it outright";
+  EXPECT_EQ(parse("sep=\n1\n", TableFormat::kCsv).columns, (Cells{"sep="}));
+  const Table odd = parse("sep=;\n1\n", TableFormat::kTsv);
+  EXPECT_EQ(odd.columns, (Cells{"sep=;"}));
+  const Table back = parse(write_table(odd, TableFormat::kCsv), TableFormat::kCsv);
+  EXPECT_EQ(back.columns, odd.columns);
+  EXPECT_EQ(back.rows[0].cells, odd.rows[0].cells);
+}
+
 TEST(JsonLines, CellsKeepTheirKindAndNumbersAreCanonical) {
   const Table table = parse(
       "{\"id\": 7, \"text\": \"a\\n\\u00e9\", \"x\": 1.50}\n"

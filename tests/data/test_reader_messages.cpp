@@ -126,6 +126,12 @@ const std::vector<BadFile>& bad_files() {
        {"a"},
        "f:1: expected 1 field (a), found 2; a field with a comma or a line break is written in "
        "quotes"},
+      {"CSV fields that something else may separate",
+       kCsv,
+       "text|label\na, b|c\n",
+       {},
+       "f:2: expected 1 field (text|label), found 2; a field with a comma or a line break is "
+       "written in quotes, and delimiter: in the task says what separates fields"},
       {"blank line",
        kTsv,
        "a\tb\n1\t2\n\n1\t2\n",
@@ -136,6 +142,12 @@ const std::vector<BadFile>& bad_files() {
        "a,b,a\n1,2,3\n",
        {},
        "f:1: column \"a\" appears twice; if the first line is a row and not the columns' names, "
+       "list the columns in the task"},
+      {"duplicate column behind Excel's line",
+       kCsv,
+       "sep=;\na;a\n1;2\n",
+       {},
+       "f:2: column \"a\" appears twice; if the first line is a row and not the columns' names, "
        "list the columns in the task"},
       {"a field without a name",
        kCsv,
@@ -289,6 +301,10 @@ TEST(ReaderMessages, FileNames) {
   EXPECT_EQ(input_error([] { table_format("Book.XLSX"); }),
             "Book.XLSX: expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of "
             "these and .gz, found \".xlsx\"; save the sheet of rows as CSV");
+  EXPECT_EQ(input_error([] { table_format("rows.parquet"); }),
+            "rows.parquet: expected a file name ending in .tsv, .csv, .jsonl or .json, or in one "
+            "of these and .gz, found \".parquet\"; write its rows as JSON lines, with pandas: "
+            "read_parquet(FILE).to_json(\"rows.jsonl\", orient=\"records\", lines=True)");
   EXPECT_EQ(input_error([] { read_table("nowhere.tsv"); }), "'nowhere.tsv': no such file");
   EXPECT_EQ(input_error([] { read_table("nowhere"); }), "'nowhere': no such file");
   EXPECT_EQ(input_error([] { read_table(::testing::TempDir()); }),
@@ -301,6 +317,9 @@ TEST(ReaderMessages, MissingColumn) {
             "f:1: no column \"sentence\" for the text of task 'sst2' (did you mean 'sentense'?); "
             "columns here: \"sentense\" and "
             "\"label\"");
+  EXPECT_TRUE(input_error([] {
+                parse_table("sep=;\na;b\n1;2\n", kCsv, "f", {}).column("c", "the text");
+              }).starts_with("f:2: no column \"c\""));
   const Table json = parse_table("{\"a\": 1}", kJsonl, "f", {});
   EXPECT_EQ(input_error([&] { json.column("text", "the text"); }),
             "f: no column \"text\" for the text; columns here: \"a\"");

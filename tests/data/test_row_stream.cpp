@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <thread>
 
 #include "base/error.h"
@@ -91,6 +92,30 @@ TEST(RowStream, GivesARowWhenItIsWhole) {
       << "the delimiter is that of the first line";
   pipe.close();
   EXPECT_FALSE(stream.next());
+}
+
+// Neither is it taken for a header, whose rows are still to come.
+TEST(RowStream, ExcelsLineOfTheSeparatorIsNoRow) {
+  Pipe pipe;
+  RowStream stream(pipe.path(), {.format = TableFormat::kCsv, .columns = {}});
+  pipe.write("sep=;\na;b\n");
+  std::thread writer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    pipe.write("1;x, y\n2;half");
+  });
+  std::optional<Table> first;
+  EXPECT_NO_THROW(first = stream.next());
+  writer.join();
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->columns, (std::vector<std::string>{"a", "b"}));
+  ASSERT_EQ(first->rows.size(), 1U);
+  EXPECT_EQ(first->rows[0].cells, (std::vector<std::string>{"1", "x, y"}));
+  EXPECT_EQ(first->rows[0].line, 3);
+  pipe.write(" done\n");
+  const auto second = stream.next();
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->rows[0].cells, (std::vector<std::string>{"2", "half done"}));
+  EXPECT_EQ(second->rows[0].line, 4);
 }
 
 TEST(RowStream, FaultsNameTheLineOfTheFile) {

@@ -79,7 +79,8 @@ TEST(TextTask, EveryKeyOfAGeneration) {
       "name: g\nkind: generation\nid: key\ngroup: set\nformat: jsonl\nprompt: \"Q: "
       "{q|strip}\\n\"\nprompt_with: {column: c, "
       "template: \"C: {c}\\nQ: {q}\\n\"}\n"
-      "target: a\nmessages: m\nreferences: r\nchat: chatml\nloss: all\nstop: [\"\\n\\n\", END]\n"
+      "target: a\nmessages: m\nsystem: s\nreferences: r\nchat: chatml\nloss: all\nstop: "
+      "[\"\\n\\n\", END]\n"
       "answer: {column: gold, after: 'answer is ', options: [x, y], letters: ABC, tolerance: 0.5}\n"
       "metrics: [answer_after, answer_option, answer_number, answer_letter, exact_match, bleu, "
       "ter, nist, rouge_l, "
@@ -88,6 +89,7 @@ TEST(TextTask, EveryKeyOfAGeneration) {
   EXPECT_EQ(task.at<Generation>().prompt->text.columns(), (std::vector<std::string>{"q"}));
   EXPECT_EQ(task.at<Generation>().prompt->with_column, "c");
   EXPECT_EQ(task.at<Generation>().target->columns(), (std::vector<std::string>{"a"}));
+  EXPECT_EQ(task.at<Generation>().system_column, "s");
   EXPECT_EQ(task.at<Generation>().chat, "chatml");
   EXPECT_EQ(task.at<Generation>().loss, LossOn::kAll);
   EXPECT_EQ(task.at<Generation>().stop, (std::vector<std::string>{"\n\n", "END"}));
@@ -162,6 +164,9 @@ TEST(TextTask, EveryFault) {
        "t.yaml:5:7: /stop: an empty text ends every output before it begins"},
       {g + "messages: m\n",
        "t.yaml:3:11: /messages: turns need a chat format; set chat: model, or one of " +
+           joined(chat_format_names())},
+      {text + "system: s\n",
+       "t.yaml:5:9: /system: turns need a chat format; set chat: model, or one of " +
            joined(chat_format_names())},
       {g + "messages: m\nchat: model\ngroup_references: true\n",
        "t.yaml:5:19: /group_references: rows are grouped by their prompts, which chats do not "

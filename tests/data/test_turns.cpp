@@ -79,6 +79,41 @@ TEST(Turns, ReadyTaskForShareGpt) {
   EXPECT_EQ(examples[0].where(), "f.jsonl:1: ");
 }
 
+// LLaMA-Factory writes the system's turn beside the list.
+TEST(Turns, TheSystemMayStandInAColumnOfItsOwn) {
+  const std::string list =
+      R"("conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}])";
+  const std::vector<Turn> whole = {{"system", "s"}, {"user", "a"}, {"assistant", "b"}};
+  const Task task = load_task("sharegpt", kTasks);
+  const auto examples = rows("{" + list + R"(, "system": "s"})" + "\n{" + list +
+                                 R"(, "system": ""})" + "\n{" + list + "}\n",
+                             task);
+  EXPECT_EQ(examples[0].at<GenerationRow>().turns, whole);
+  EXPECT_EQ(examples[1].at<GenerationRow>().turns, kShort);
+  EXPECT_EQ(examples[2].at<GenerationRow>().turns, kShort);
+  EXPECT_EQ(examples[0].at<GenerationRow>().references, std::vector<std::string>{"b"});
+
+  const auto twice = [&](const std::string& told) {
+    return rows(
+        R"({"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": ")" +
+            told + "\"}",
+        task);
+  };
+  EXPECT_EQ(twice("s")[0].at<GenerationRow>().turns, whole);
+  EXPECT_EQ(input_error([&] { twice("other"); }),
+            "f.jsonl:1: column \"system\": the turns begin with another text of the system; leave "
+            "one of the two");
+
+  const Task pairs = parse_task(
+      parse_yaml("name: g\nkind: generation\nprompt: q\ntarget: t\nsystem: s\nchat: model\n", "t"),
+      "t");
+  EXPECT_EQ(rows(R"({"q": "a", "t": "b", "s": "s"})", pairs)[0].at<GenerationRow>().turns, whole);
+  EXPECT_EQ(rows(R"({"q": [{"role": "user", "content": "a"}], "t": "b", "s": "s"})", pairs)[0]
+                .at<GenerationRow>()
+                .turns,
+            whole);
+}
+
 // trl: the loss counts the completion alone.
 TEST(Turns, PromptsAndCompletionsAsLists) {
   const Task task = load_task("prompt-completion", kTasks);

@@ -48,8 +48,12 @@ struct ManyRows {
   const Site& site;
   Tensor x, y, residual;
 
-  ManyRows(const std::string& definition, const std::string& name, Precision precision)
-      : rig(tiny_model("bert", precision), definition, std::nullopt),
+  // `decoder`: of tests/golden/trunks; without one a tiny BERT.
+  ManyRows(const std::string& definition, const std::string& name, Precision precision,
+           const std::string& decoder = "")
+      : rig(decoder.empty() ? tiny_model("bert", precision)
+                            : golden_model(decoder, precision, "trunks"),
+            definition, std::nullopt),
         sequences(random_sequences(rig.model->config, 800, 8, 3)),
         pack(pack_of(*rig.model, {lane_of(sequences)})),
         site(rig.model->sites.at(name)) {
@@ -88,9 +92,9 @@ using SetTensors = std::function<void(NamedTensors&)>;
 // Sets the adapter's tensors alike in both precisions; compares what the change of them changes, or
 // all of y' - y.
 void compare_at(const std::string& definition, const std::string& site, const SetTensors& set,
-                const std::string& what) {
-  ManyRows wide(definition, site, Precision::kFloat32),
-      narrow(definition, site, Precision::kBFloat16);
+                const std::string& what, const std::string& decoder = "") {
+  ManyRows wide(definition, site, Precision::kFloat32, decoder),
+      narrow(definition, site, Precision::kBFloat16, decoder);
   set(wide.rig.tensors);
   set(narrow.rig.tensors);
   // Over rows in hundreds: enough that rounding cancels, and few enough that the changes do not.
@@ -124,6 +128,17 @@ TEST(Bf16Changes, OfScalesNearOneAreThoseOfFloat32) {
                std::string("1 +- 0.003 at ") + site);
     compare_at("{edits: [{affine: {}}]}", site, scales(".scale", 0.001),
                std::string("1 +- 0.001 at ") + site);
+  }
+}
+
+// What leaves the sites of a decoder. (Its logits move by the rounding of the whole trunk, too,
+// which hundreds of rows do not cancel.)
+TEST(Bf16Changes, OfScalesInADecoderAreThoseOfFloat32) {
+  const std::string definition = "{edits: [{affine: {sites: [attn.k, attn.v, ffn.act, ffn.mid]}}]}";
+  for (const char* site : {"dec.0.attn.k", "dec.1.attn.v", "dec.0.ffn.act", "dec.1.ffn.mid"}) {
+    for (const double deviation : {0.003, 0.001})
+      compare_at(definition, site, scales(".scale", deviation),
+                 "1 +- " + std::to_string(deviation) + " at " + site, "llama-tiny");
   }
 }
 

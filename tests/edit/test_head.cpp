@@ -118,6 +118,55 @@ TEST(Head, RefusesAnEditOfAPoolerThatItDoesNotRead) {
                              "the adapter changes the pooler, which the model 'no pooler' has not");
 }
 
+// ModernBERT's classifier reads its head for masks, whose first layer is a site.
+TEST(Head, ReadsAHeadForMasksThatAnEditChanges) {
+  const auto model = golden_model("modernbert-labels", Precision::kFloat32, "classifiers");
+  Rig rig(model, "{edits: [{lora: {sites: [mask.dense], rank: 2, alpha: 6}}]}");
+  rig.shake(0.2);
+  const Tensor product = at::mm(rig.tensors.at("0.lora/mask.dense.lora_b").detach(),
+                                rig.tensors.at("0.lora/mask.dense.lora_a").detach());
+  const TensorId dense = weight_of(kMaskDensePlace);
+  NamedTensors base = model->weights.all_base();
+  base[to_name(dense)] = base.at(to_name(dense)).to(at::kFloat) + product * 3;
+  Rig changed(
+      std::make_shared<const Model>(Model{"changed", model->config, model->sites,
+                                          Weights(model->config, base, Precision::kFloat32)}),
+      "{edits: []}");
+  for (const char* name : {"head/out.weight", "head/out.bias"})
+    changed.tensors[name] = rig.tensors.at(name);
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
+  const Tensor logits = logits_of(rig, rows);
+  expect_near(logits, logits_of(changed, rows), {1e-5, 1e-5}, "logits");
+  const LossAndGradients found = gradients_of(rig, rows, class_labels(4, 3));
+  for (const char* name : {"0.lora/mask.dense.lora_a", "0.lora/mask.dense.lora_b"})
+    EXPECT_GT(found.gradients.at(name).abs().max().item<double>(), 1e-4) << name;
+}
+
+TEST(Head, MayTrainItsHeadForMasks) {
+  const auto model = golden_model("modernbert-labels", Precision::kFloat32, "classifiers");
+  Rig rig(model, "{head: {pooler: trained}}"), frozen(model, "{}");
+  expect_bits(rig.tensors.at("head/mask.dense.weight").detach(),
+              model->weights.base(weight_of(kMaskDensePlace)).to(at::kFloat),
+              "as the model has it");
+  EXPECT_TRUE(rig.tensors.contains("head/mask.norm.weight"));
+  EXPECT_FALSE(frozen.tensors.contains("head/mask.dense.weight"));
+  EXPECT_EQ(frozen.adapter->describe().find("head")->find("pooler"), nullptr);
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
+  expect_near(logits_of(rig, rows), logits_of(frozen, rows), {1e-5, 1e-5}, "untrained");
+  const LossAndGradients found = gradients_of(rig, rows, class_labels(4, 3));
+  for (const char* name : {"head/mask.dense.weight", "head/mask.norm.weight"})
+    EXPECT_GT(found.gradients.at(name).abs().max().item<double>(), 1e-5) << name;
+}
+
+TEST(Head, RefusesAnEditOfAHeadForMasksThatItDoesNotRead) {
+  const auto model = golden_model("modernbert-labels", Precision::kFloat32, "classifiers");
+  const std::string definition = "{edits: [{lora: {sites: [mask.dense]}}]";
+  expect_message<InputError>([&] { Rig(model, definition + ", head: {pooler: trained}}"); },
+                             "trained takes the place of the head for masks that an edit changes");
+  expect_message<InputError>([&] { Rig(model, definition + "}", std::nullopt); },
+                             "mask.dense is read by a classifier alone: leave mask.dense out");
+}
+
 TEST(Head, OfAModelWithoutAPoolerTrainsItsOwn) {
   const auto model = without_pooler();
   expect_message<InputError>(

@@ -45,10 +45,10 @@ ModelText text_of(const ChatFormat& format, Ids end_ids) {
 
 TEST(ModelText, EndsAtTheEndOfATurnOfEveryChatFormat) {
   const std::map<std::string, std::string> marks = {
-      {"chatml", "<|im_end|>"},  {"smollm2", "<|im_end|>"}, {"qwen2", "<|im_end|>"},
-      {"qwen3", "<|im_end|>"},   {"llama-2", "</s>"},       {"llama-3", "<|eot_id|>"},
-      {"zephyr", "</s>"},        {"mistral", "</s>"},       {"mistral-v0.1", "</s>"},
-      {"gemma", "<end_of_turn>"}};
+      {"chatml", "<|im_end|>"},  {"smollm2", "<|im_end|>"},   {"qwen2", "<|im_end|>"},
+      {"qwen2.5", "<|im_end|>"}, {"qwen3", "<|im_end|>"},     {"llama-2", "</s>"},
+      {"llama-3", "<|eot_id|>"}, {"llama-3.1", "<|eot_id|>"}, {"zephyr", "</s>"},
+      {"mistral", "</s>"},       {"mistral-v0.1", "</s>"},    {"gemma", "<end_of_turn>"}};
   for (const std::string& name : chat_format_names()) {
     const ChatFormat& format = chat_format(name);
     ASSERT_TRUE(marks.contains(name)) << name << ": say here what ends its turns";

@@ -1,16 +1,18 @@
-// mutate_files COUNT [SEED [FIRST]]: damages COUNT sound checkpoints, adapters, models, tokenizers,
-// GGUF, YAML and data files, each by the draw of (SEED, its number), and reads each in this
-// process.
+// mutate_files COUNT [SEED [FIRST [SUMMARY]]]: damages COUNT sound checkpoints, adapters, models,
+// tokenizers, GGUF, YAML and data files, each by the draw of (SEED, its number), and reads each in
+// this process.
 //
 // A reader refuses with InputError or IoError, in a message fit for a terminal, or accepts; what it
 // accepts is used and checked (tests/fuzz/subject.cpp). Anything else is a failure, named by its
 // number: mutate_files 1 SEED NUMBER does it again. A case that takes more than a minute ends the
-// program.
+// program. SUMMARY: a JSON file, whose section "mutations" then has the counts of this run; what
+// else it holds stays.
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/document.h"
 #include "base/error.h"
 #include "base/printable.h"
 #include "tests/fuzz/mutation.h"
@@ -49,7 +51,7 @@ Outcome run_case(uint64_t seed, uint64_t number) {
     return failed(number, subject, done, error.what());
   } catch (const Error& error) {
     const std::string message = error.what();
-    if (message.find('\x1b') != std::string::npos || message.size() > 20'000)
+    if (message_text(message) != message)
       return failed(number, subject, done, "a message that steers or fills a terminal: " + message);
     return Outcome::kRefused;
   } catch (const std::exception& error) {
@@ -77,11 +79,43 @@ bool accepts_sound_ones() {
   return all;
 }
 
+Counts sum_of(const std::vector<Counts>& counts) {
+  Counts sum;
+  for (const Counts& each : counts) {
+    sum.accepted += each.accepted;
+    sum.refused += each.refused;
+    sum.failed += each.failed;
+  }
+  return sum;
+}
+
+std::string text_of(const Counts& counts) {
+  return std::to_string(counts.refused) + " refused, " + std::to_string(counts.accepted) +
+         " accepted and right, " + std::to_string(counts.failed) + " failed";
+}
+
+Node node_of(const Counts& counts) {
+  return Node::map({{"refused", Node::integer(counts.refused)},
+                    {"accepted", Node::integer(counts.accepted)},
+                    {"failed", Node::integer(counts.failed)}});
+}
+
+void record(const Path& file, const std::string& command, const std::vector<Counts>& counts) {
+  Node summary =
+      std::filesystem::exists(file) ? parse_json(read_file(file), file.string()) : Node::map();
+  Node kinds = Node::map();
+  for (size_t i = 0; i < counts.size(); ++i) kinds[subjects()[i].name] = node_of(counts[i]);
+  summary["mutations"] = Node::map({{"command", Node::text(command)},
+                                    {"kinds", std::move(kinds)},
+                                    {"all", node_of(sum_of(counts))}});
+  write_file_atomically(file, to_json(summary, 1));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2 || argc > 4) {
-    std::fprintf(stderr, "usage: mutate_files COUNT [SEED [FIRST]]\n");
+  if (argc < 2 || argc > 5) {
+    std::fprintf(stderr, "usage: mutate_files COUNT [SEED [FIRST [SUMMARY]]]\n");
     return 2;
   }
   const uint64_t count = std::strtoull(argv[1], nullptr, 10),
@@ -97,21 +131,14 @@ int main(int argc, char** argv) {
       case Outcome::kFailed: ++own.failed; break;
     }
   }
-  Counts sum;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    std::printf("%-16s %6lld refused, %6lld accepted and right, %lld failed\n",
-                subjects()[i].name.c_str(), static_cast<long long>(counts[i].refused),
-                static_cast<long long>(counts[i].accepted),
-                static_cast<long long>(counts[i].failed));
-    sum.accepted += counts[i].accepted;
-    sum.refused += counts[i].refused;
-    sum.failed += counts[i].failed;
-  }
+  const Counts sum = sum_of(counts);
   ensure(sum.accepted + sum.refused + sum.failed == static_cast<int64_t>(count),
          "every case has an outcome");
-  std::printf("%llu mutations by seed %llu: %lld refused, %lld accepted and right, %lld failed\n",
-              static_cast<unsigned long long>(count), static_cast<unsigned long long>(seed),
-              static_cast<long long>(sum.refused), static_cast<long long>(sum.accepted),
-              static_cast<long long>(sum.failed));
+  for (size_t i = 0; i < counts.size(); ++i)
+    std::printf("%-16s %s\n", subjects()[i].name.c_str(), text_of(counts[i]).c_str());
+  const std::string run =
+      std::to_string(count) + " " + std::to_string(seed) + " " + std::to_string(first);
+  std::printf("mutate_files %s: %s\n", run.c_str(), text_of(sum).c_str());
+  if (argc > 4) record(argv[4], "mutate_files " + run, counts);
   return sum.failed == 0 && (count < 100 || (sum.refused > 0 && sum.accepted > 0)) ? 0 : 1;
 }

@@ -46,7 +46,7 @@ Checkpoint sample(int64_t step) {
   c.seconds = 0.5;
   c.config = "settings";
   c.inputs = {{"the training data", "one"}, {"the base model", "two"}};
-  c.best = {step - 30, 0.625, 1};
+  c.best = {step - 30, 0.625, 0.75, 0.5, 2};
   c.tensors = {{"0.lora/a", normal_tensor({3, 4}, 1, RandomKey{static_cast<uint64_t>(step)})},
                {"head/out.weight", normal_tensor({2, 4}, 1, RandomKey{5})}};
   c.optimizer = {{"m/0.lora/a", normal_tensor({3, 4}, 1, RandomKey{6})},
@@ -68,7 +68,7 @@ void read_checkpoint(const Path& folder) {
   const Checkpoint c = sample(130);
   const auto numbers = [](const Checkpoint& x) {
     return std::tie(x.step, x.log_bytes, x.tokens, x.seconds, x.config, x.inputs, x.best.step,
-                    x.best.value, x.best.stale);
+                    x.best.value, x.best.loss, x.best.counted, x.best.stale);
   };
   ensure(numbers(*found) == numbers(c) && equal(found->tensors, c.tensors) &&
              equal(found->optimizer, c.optimizer),
@@ -131,9 +131,11 @@ void read_foreign(const std::string& format, const Path& folder, const std::opti
 
 void make_model(const Path& folder, uint64_t number) {
   static const std::vector<std::string> models = {"models/bert-tiny", "models/roberta-tiny",
-                                                  "models/bert-sharded"};
+                                                  "models/bert-sharded", "trunks/gpt2-tiny",
+                                                  "trunks/llama-one-layer"};
   copy_into(golden(chosen(models, number)), folder);
-  fs::remove(folder / "expected.safetensors");
+  for (const char* outputs : {"expected.safetensors", "training.safetensors"})
+    fs::remove(folder / outputs);
 }
 
 void make_gguf(const Path& folder, uint64_t number) {

@@ -217,14 +217,66 @@ TEST(Merging, SaysWhichFolderWouldNotBeRenamed) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
-TEST(Merging, OntoAGgufFileSaysWhatElseThereIs) {
+// On a model of tests/golden/gguf, without a head.
+Made made_on_gguf(const std::string& name) {
+  const std::string definition = "{edits: [{lora: {sites: ['attn.[qkvo]', ffn.down]}}]}";
+  const auto model = golden_model(name + ".gguf", Precision::kFloat32, "gguf");
+  Rig rig(model, definition, std::nullopt);
+  rig.shake(0.1);
+  return {model,
+          {Adapter(yaml(definition), "test", {model->config, model->sites}, std::nullopt),
+           rig.tensors,
+           {}},
+          golden_dir("gguf") / (name + ".gguf")};
+}
+
+// What other programs see is judged by transformers' reading of the same file: its names, and its
+// numbers where nothing was folded in.
+TEST(Merging, OfAGgufFileGivesAFolderThatAnswersAlike) {
+  for (const std::string name : {"llama", "qwen2", "qwen3"}) {
+    SCOPED_TRACE(name);
+    const TempFolder folder;
+    const Made m = made_on_gguf(name);
+    const MergeReport report = merge(m, folder / "merged");
+    EXPECT_LT(report.largest, 2e-5 * std::max(1.0, report.largest_value));
+    const auto merged = load_model(folder / "merged", Precision::kFloat32);
+    const Rig alone(merged, "{}", std::nullopt);
+    const BoundAdapter own(*merged, *alone.adapter, alone.tensors),
+        beside(*m.model, m.loaded.adapter, m.loaded.tensors);
+    for (const Sequence& probe : made_up_probes(m.model->config, 3))
+      expect_near(token_logits(*merged, own, probe), token_logits(*m.model, beside, probe),
+                  {2e-5 * std::max(1.0, report.largest_value), 0}, name);
+    const NamedTensors written = load_safetensors(folder / "merged/model.safetensors").tensors,
+                       theirs =
+                           load_safetensors(golden_dir("gguf") / (name + ".safetensors")).tensors;
+    for (const auto& [tensor, value] : theirs) {
+      if (tensor == "ids" || tensor == "logits") continue;
+      ASSERT_TRUE(written.contains(tensor)) << tensor;
+      const bool is_folded = tensor.find("self_attn") != std::string::npos ||
+                             tensor.find("down_proj") != std::string::npos;
+      if (!is_folded) expect_bits(written.at(tensor), value, tensor);
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder / "merged/tokenizer.json")) << "the file has none";
+  }
+}
+
+TEST(Merging, OfAGgufFileSaysInConfigJsonWhatTheMetadataSay) {
   const TempFolder folder;
-  Made m = made("{edits: [{lora: {}}]}");
-  m.base = folder / "model.gguf";
-  expect_message<InputError>([&] { merge(m, folder / "merged"); },
-                             "keep the adapter beside the file (graft predict runs both), or train "
-                             "on a model folder and merge there");
-  EXPECT_FALSE(std::filesystem::exists(folder / "merged"));
+  const Made m = made_on_gguf("qwen3");
+  merge(m, folder / "merged", {Precision::kBFloat16, 1});
+  const Node json = parse_json(read_file(folder / "merged/config.json"), "config.json");
+  EXPECT_EQ(json.find("model_type")->scalar, "qwen3");
+  EXPECT_EQ(json.find("architectures")->items.front().scalar, "Qwen3ForCausalLM");
+  EXPECT_EQ(json.find("torch_dtype")->scalar, "bfloat16");
+  EXPECT_EQ(to_json(*json.find("eos_token_id"), -1), "[2,3]");
+  for (const auto& [name, tensor] : load_safetensors(folder / "merged/model.safetensors").tensors)
+    EXPECT_EQ(tensor.scalar_type(), at::kBFloat16) << name;
+  expect_message<InputError>(
+      [&] {
+        merge(m, folder / "other", {Precision::kBFloat16, 1e-9});
+      },
+      "more than max_drift 1e-09 allows");
+  EXPECT_FALSE(std::filesystem::exists(folder / "other"));
 }
 
 TEST(Merging, RefusesWhatDoesNotFoldWithTheReason) {

@@ -40,25 +40,39 @@ bool has_default_targets(const std::string& key) {
   return false;
 }
 
+void expect_same_without_targets(const std::string& key, const Cell& cell) {
+  SCOPED_TRACE(key);
+  for (const bool is_null : {false, true}) {
+    Cell bare = cell;
+    for (const char* field : {"target_modules", "feedforward_modules"}) {
+      if (is_null) bare.config[field] = Node::null();
+      else
+        std::erase_if(bare.config.members,
+                      [&](const auto& member) { return member.first == field; });
+    }
+    expect_all_bits(import_cell(bare).tensors, import_cell(cell).tensors, key);
+  }
+}
+
 // A config without target_modules means the family's default; so does one that says null.
 TEST(PeftFolder, WithoutTargetsHasThoseOfItsFamily) {
   int64_t count = 0;
   for (const auto& [key, cell] : load_cells(kGolden)) {
     if (!has_default_targets(key)) continue;
-    SCOPED_TRACE(key);
-    for (const bool is_null : {false, true}) {
-      Cell bare = cell;
-      for (const char* field : {"target_modules", "feedforward_modules"}) {
-        if (is_null) bare.config[field] = Node::null();
-        else
-          std::erase_if(bare.config.members,
-                        [&](const auto& member) { return member.first == field; });
-      }
-      expect_all_bits(import_cell(bare).tensors, import_cell(cell).tensors, key);
-    }
+    expect_same_without_targets(key, cell);
     ++count;
   }
   EXPECT_GT(count, 100);
+}
+
+// Of every decoder and encoder-decoder, as the last version wrote them.
+TEST(PeftFolder, WithoutTargetsHasThoseOfADecoder) {
+  for (const char* family : {"gpt2", "llama", "mistral", "qwen2", "qwen3", "t5", "mt5", "bart"}) {
+    for (const std::string method : {"lora/", "ia3/"}) {
+      const std::string key = method + family;
+      expect_same_without_targets(key, load_cells("peft_heads").at(key));
+    }
+  }
 }
 
 // An empty list is no default: (IA)^3 then scales outputs alone, and the tensors are of another
@@ -111,6 +125,14 @@ TEST(PeftFolder, MayHaveFieldsOfALaterVersionWhileTheyAreUnused) {
       cell.config["use_tomorrow"] = yaml(value);
       expect_message<InputError>([&] { import_cell(cell); }, "/use_tomorrow: unknown key");
     }
+    cell.config["use_tomorrow"] = Node::null();
+    cell.config["modules_to_sav"] = yaml("[classifier]");
+    const std::string message = message_of<InputError>([&] { import_cell(cell); });
+    EXPECT_NE(message.find("/modules_to_sav: unknown key (did you mean 'modules_to_save'?); if the "
+                           "adapter computes the same without it, take it out of the file"),
+              std::string::npos)
+        << message;
+    EXPECT_EQ(message.find("known here"), std::string::npos) << message;
   }
 }
 

@@ -31,7 +31,7 @@ TEST(PublishedConfigs, Load) {
     SCOPED_TRACE(name);
     EXPECT_NO_THROW(families.insert(parse_config(config, name).model_type));
   }
-  EXPECT_GE(all.members.size(), 64U);
+  EXPECT_GE(all.members.size(), 71U);
   EXPECT_EQ(families.size(), known_families().size()) << "every family is among them";
 }
 
@@ -103,6 +103,19 @@ TEST(ConfigKeys, WithNullSayWhatTheirAbsenceSays) {
       parsed("bert", R"({"rope_scaling": null, "something_new": null, "pruned_heads": null})"));
   EXPECT_NO_THROW(parsed(
       "llama", R"({"rope_interleaved": null, "pretraining_tp": null, "sliding_window": null})"));
+}
+
+// AdapterHub's library lists adapters in every config.json; one in the list acts.
+TEST(ConfigKeys, OfAdapterHubHoldNoAdapter) {
+  for (const char* list : {"null", "{}", R"({"adapters": {}})",
+                           R"({"adapters": {}, "config_map": {"62": {"r": 8}}, "fusions": {}})"})
+    EXPECT_NO_THROW(parsed("bert", std::string("{\"adapters\": ") + list + "}")) << list;
+  expect_message<InputError>(
+      [] { parsed("bert", R"({"adapters": {"adapters": {"mine": "62"}, "config_map": {}}})"); },
+      "/adapters: expected no adapter, found \"mine\", which changes what the model computes: save "
+      "the model without it");
+  expect_message<InputError>([] { parsed("bert", R"({"adapters": "mine"})"); },
+                             "/adapters: expected no adapter, found \"mine\"");
 }
 
 TEST(ConfigKeys, ThatAreLongDoNotFillAMessage) {

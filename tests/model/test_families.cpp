@@ -84,7 +84,7 @@ TEST(Families, HaveATensorForEverySite) {
   for (const Family& family : all_families()) {
     const ModelConfig config = tiny_of(family);
     std::map<std::string, std::vector<int64_t>> shapes;
-    for (const TensorSlot& slot : tensor_slots(config)) shapes[slot.name()] = slot.shape;
+    for (const TensorSlot& slot : all_slots(config)) shapes[slot.name()] = slot.shape;
     const Sites sites(config);
     for (const Site& site : sites.all()) {
       if (site.kind == SiteKind::kLinear) {

@@ -400,6 +400,36 @@ TEST(GgufModel, RefusesTokenizersThatItCannotHonour) {
           "\"tokenizer.ggml.remove_extra_whitespaces\": only false is supported");
 }
 
+TEST(GgufModel, TokenizerFilesNameTheSpecialTokensAndTheTemplate) {
+  const auto files = [](const std::string& name) {
+    return gguf_tokenizer_files(GgufFile(kGolden / (name + ".gguf")).metadata());
+  };
+  const auto bpe = files("tokens-llama-bpe");
+  EXPECT_EQ(bpe.size(), 2U);
+  EXPECT_EQ(bpe.at("tokenizer.json"),
+            gguf_tokenizer_json(GgufFile(kGolden / "tokens-llama-bpe.gguf").metadata()));
+  const Node config = parse_json(bpe.at("tokenizer_config.json"), "tokenizer_config.json");
+  EXPECT_EQ(config.find("tokenizer_class")->scalar, "PreTrainedTokenizerFast");
+  EXPECT_EQ(config.find("bos_token")->scalar, "<|im_start|>");
+  EXPECT_EQ(config.find("eos_token")->scalar, "<|im_end|>");
+  EXPECT_EQ(config.find("pad_token"), nullptr);
+  EXPECT_EQ(config.find("chat_template"), nullptr);
+  const Node spm = parse_json(files("tokens-spm").at("tokenizer_config.json"), "x");
+  EXPECT_EQ(spm.find("bos_token")->scalar, "<s>");
+  EXPECT_EQ(spm.find("eos_token")->scalar, "</s>");
+  EXPECT_TRUE(files("llama").empty()) << "a model without a tokenizer";
+  // A whole tokenizer.json may stand without a list of tokens.
+  const auto whole = gguf_tokenizer_files(made({text_key("tokenizer.huggingface.json", "{}"),
+                                                text_key("tokenizer.chat_template", "{{ x }}"),
+                                                int_key("tokenizer.ggml.eos_token_id", 7)},
+                                               {})
+                                              .metadata());
+  EXPECT_EQ(whole.at("tokenizer.json"), "{}");
+  const Node bare = parse_json(whole.at("tokenizer_config.json"), "x");
+  EXPECT_EQ(bare.find("eos_token"), nullptr);
+  EXPECT_EQ(bare.find("chat_template")->scalar, "{{ x }}");
+}
+
 TEST(GgufModel, TakesTheModelsOwnTokenizerWhole) {
   EXPECT_EQ(
       gguf_tokenizer_json(

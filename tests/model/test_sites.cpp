@@ -129,6 +129,21 @@ TEST(Sites, HaveAPoolerWhereTheFamilyHasOne) {
                              R"(site pattern "pooler" matches no site)");
 }
 
+// So does the first layer of the head for masks, which ModernBERT's classifier reads: its name
+// alone chooses it.
+TEST(Sites, HaveALayerUnderModernBertsClassifier) {
+  const Sites sites(parse_config(tiny_config("modernbert"), "tiny"));
+  EXPECT_EQ(sites.all().back().name, "mask.dense");
+  EXPECT_EQ(sites.pooler().index, sites.all().back().index);
+  EXPECT_EQ(sites.pooler().kind, SiteKind::kLinear);
+  EXPECT_EQ(std::pair(sites.pooler().input_width, sites.pooler().output_width), std::pair(8L, 8L));
+  EXPECT_EQ(sites.match({"mask.dense"}, {0}).size(), 1U);
+  for (const char* pattern : {"*", "*.*", "attn.*", "ffn.*", "enc.*.out", "enc.*.*.*"}) {
+    for (const Site& site : sites.match({pattern}, {}))
+      EXPECT_NE(site.name, "mask.dense") << pattern;
+  }
+}
+
 // Which layer reads an activation, and which activation a layer reads alone.
 TEST(Sites, KnowWhatReadsAnActivation) {
   for (const std::string& family : tiny_names()) {

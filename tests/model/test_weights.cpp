@@ -222,6 +222,7 @@ TEST(Weights, LeaveOutOtherHeads) {
   Folder bert, roberta("roberta");
   bert.tensors["cls.predictions.bias"] = at::zeros({13});
   bert.tensors["classifier.weight"] = at::zeros({2, 8});
+  bert.tensors["heads.default.1.weight"] = at::zeros({2, 8});  // AdapterHub's
   bert.tensors["bert.embeddings.position_ids"] = at::zeros({1, 10}, at::kLong);
   roberta.tensors["lm_head.bias"] = at::zeros({13});
   roberta.tensors["roberta.pooler.dense.weight"] = at::zeros({8, 8});

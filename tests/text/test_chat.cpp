@@ -59,9 +59,11 @@ TEST(TextChat, TargetsAreTheAssistants) {
       {"chatml", {" b <|im_end|>", "d<|im_end|>"}},
       {"smollm2", {" b <|im_end|>", "d<|im_end|>"}},
       {"qwen2", {" b <|im_end|>", "d<|im_end|>"}},
+      {"qwen2.5", {" b <|im_end|>", "d<|im_end|>"}},
       {"qwen3", {" b <|im_end|>", "d<|im_end|>"}},
       {"llama-2", {" b </s>", " d </s>"}},
       {"llama-3", {"b<|eot_id|>", "d<|eot_id|>"}},
+      {"llama-3.1", {"b<|eot_id|>", "d<|eot_id|>"}},
       {"zephyr", {" b </s>", "d</s>"}},
       {"mistral", {" b </s>", "d</s>"}},
       {"mistral-v0.1", {" b </s>", "d</s>"}},
@@ -90,8 +92,8 @@ TEST(TextChat, TargetsAreTheAssistants) {
 
 TEST(TextChat, Refusals) {
   EXPECT_EQ(message_of([] { chat_format("chatlm"); }),
-            "chat: expected chatml, smollm2, qwen2, qwen3, llama-2, llama-3, zephyr, mistral, "
-            "mistral-v0.1 or gemma, found \"chatlm\" "
+            "chat: expected chatml, smollm2, qwen2, qwen2.5, qwen3, llama-2, llama-3, llama-3.1, "
+            "zephyr, mistral, mistral-v0.1 or gemma, found \"chatlm\" "
             "(did you mean 'chatml'?)");
   EXPECT_EQ(
       message_of([] { recognise_chat("{{ messages }}", "tokenizer_config.json: chat_template"); }),
@@ -99,7 +101,7 @@ TEST(TextChat, Refusals) {
       "f24189f08c85...), and "
       "templates are not run; name "
       "the format in the task file, such as \"chat: chatml\"; known: chatml, smollm2, qwen2, "
-      "qwen3, llama-2, llama-3, zephyr, "
+      "qwen2.5, qwen3, llama-2, llama-3, llama-3.1, zephyr, "
       "mistral, mistral-v0.1 and "
       "gemma");
   const auto render = [](const char* name, std::vector<Turn> turns) {

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes tests/golden/text/chat.json: conversations as transformers renders them with published chat templates.
 
-    python tools/golden/chat.py --out tests/golden/text/chat.json --qwen3 FILE [--digests]
+    python tools/golden/chat.py --out tests/golden/text/chat.json --published FOLDER [--digests]
 
-FILE: the chat template of Qwen3 as its tokenizer_config.json holds it, which is not copied here.
+FOLDER holds MODEL.jinja for each model of PUBLISHED: the chat template as the model's tokenizer_config.json holds it, which is not copied here.
 
 Pinned: transformers 4.57.6, Jinja2 3.1.6. Of each format: its template in every spelling that is recognised (a line end inside a literal is written
 as itself or as \\n, which is the same to Jinja), and for each conversation the text with and without generation prompt, or that the template refuses
@@ -12,6 +12,7 @@ it. --digests prints what belongs in the table of src/text/chat.cpp.
 import argparse
 import hashlib
 import json
+import pathlib
 import re
 
 import jinja2
@@ -62,6 +63,13 @@ FORMATS = {
                "{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
                "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"], "<bos>", "<eos>"),
 }
+# The same, with the models whose templates are read from files, and what apply_chat_template is told. Qwen3's answers come without thoughts. Llama 3.2's
+# template asks for today's date; without a clock it takes the one that is given here, which is all that Llama 3.1's knows.
+PUBLISHED = {
+    "qwen3": (["Qwen3-8B", "Qwen3-0.6B"], None, "<|im_end|>", {"enable_thinking": False}),
+    "qwen2.5": (["Qwen2.5-7B-Instruct", "Qwen2.5-Coder-1.5B-Instruct"], None, "<|im_end|>", {}),
+    "llama-3.1": (["Llama-3.1-8B-Instruct", "Llama-3.2-3B-Instruct"], "<|begin_of_text|>", "<|eot_id|>", {"date_string": "26 Jul 2024"}),
+}
 S, U, A = "system", "user", "assistant"
 CONVERSATIONS = [
     [(U, "Which river is the longest?")],
@@ -105,25 +113,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--digests", action="store_true")
-    parser.add_argument("--qwen3", required=True)
+    parser.add_argument("--published", required=True, type=pathlib.Path)
     args = parser.parse_args()
+    formats = {name: (list(dict.fromkeys(s for t in templates for s in spellings(t))), bos, eos, {}) for name, (templates, bos, eos) in FORMATS.items()}
+    for name, (sources, bos, eos, settings) in PUBLISHED.items():
+        formats[name] = ([(args.published / f"{model}.jinja").read_bytes().decode() for model in sources], bos, eos, settings)
     rows = []
-    with open(args.qwen3, encoding="utf-8") as f:
-        qwen3 = f.read()
-    for name, (templates, bos, eos) in {**FORMATS, "qwen3": ([qwen3], None, "<|im_end|>")}.items():
+    for name, (texts, bos, eos, settings) in formats.items():
         # Gemma's template refuses a system turn at the start only, and would write a turn of that name later; Graft refuses it everywhere.
         conversations = [c for c in CONVERSATIONS + (THOUGHTS if name == "qwen3" else []) if name != "gemma" or c[0][0] == S or all(r != S for r, _ in c)]
-        texts = templates if name == "qwen3" else list(dict.fromkeys(s for t in templates for s in spellings(t)))
         cases = []
         for turns in conversations:
             for prompt in (False, True):
-                found = {render(t, bos, eos, turns, prompt, **({"enable_thinking": False} if name == "qwen3" else {})) for t in texts}
+                found = {render(t, bos, eos, turns, prompt, **settings) for t in texts}
                 # Two spellings that differ here: the turn is one that only some templates know, and Graft refuses it.
                 text = found.pop() if len(found) == 1 else None
                 cases.append({"turns": turns, "prompt": prompt, **({"refused": True} if text is None else {"text": text})})
-        rows.append({"format": name, **({"digests": [hashlib.sha256(qwen3.encode()).hexdigest()]} if name == "qwen3" else {"templates": texts}), "cases": cases})
+        digests = [hashlib.sha256(t.encode()).hexdigest() for t in texts]
+        rows.append({"format": name, **({"digests": digests} if name in PUBLISHED else {"templates": texts}), "cases": cases})
         if args.digests:
-            print(name, json.dumps([hashlib.sha256(t.encode()).hexdigest() for t in texts]))
+            print(name, json.dumps(digests))
     with open(args.out, "w") as f:
         f.write("[\n" + ",\n".join(json.dumps(r, ensure_ascii=True, separators=(",", ":")) for r in rows) + "\n]\n")
 

@@ -25,7 +25,7 @@ warnings.filterwarnings("ignore")
 # name -> model folder, outputs. The trunks bring no head.
 FAMILIES = {
     "gpt2": ("classifiers/gpt2-labels", 3), "llama": ("classifiers/llama-labels", 3), "mistral": ("trunks/mistral-tiny", 3),
-    "qwen2": ("classifiers/qwen2-labels", 4), "t5": ("classifiers/t5-labels", 3), "mt5": ("classifiers/mt5-labels", 2),
+    "qwen2": ("classifiers/qwen2-labels", 4), "qwen3": ("trunks/qwen3-tiny", 3), "t5": ("classifiers/t5-labels", 3), "mt5": ("classifiers/mt5-labels", 2),
     "bart": ("classifiers/bart-labels", 3), "gpt2-value": ("trunks/gpt2-tiny", 1), "llama-value": ("trunks/llama-grouped", 1),
     "t5-value": ("classifiers/t5-gated-value", 1), "modernbert": ("classifiers/modernbert-labels", 3),
     "modernbert-value": ("classifiers/modernbert-value", 1),
@@ -46,6 +46,10 @@ MODERNBERT_METHODS = {
     "lora, dora trunk": (LoraConfig, {"use_dora": True, "target_modules": ["attn.Wo", "mlp.Wo"]}),
     "lora, head for masks": (LoraConfig, {"target_modules": ["Wqkv", "head.dense"]}),
     "ia3, Wqkv": (IA3Config, {"target_modules": ["Wqkv", "mlp.Wo"], "feedforward_modules": ["mlp.Wo"]}), "prompt": METHODS["prompt"],
+    "lora, all-linear": METHODS["lora, all-linear"], "lora, dora all-linear": METHODS["lora, dora all-linear"],
+    "lora, Wqkv and dense": (LoraConfig, {"target_modules": ["Wqkv", "dense"]}),
+    "lora, head for masks saved": (LoraConfig, {"target_modules": ["Wqkv"], "modules_to_save": ["head", "classifier"]}),
+    "ia3, all-linear": METHODS["ia3, all-linear"],
 }
 
 
@@ -57,7 +61,8 @@ def options_of(options, config):
     """A copy, since PEFT appends to lists, with the head's name."""
     options = copy.deepcopy(options)
     if "modules_to_save" in options:
-        options["modules_to_save"] = ["classification_head" if config.is_encoder_decoder else "score"]
+        head = "classification_head" if config.is_encoder_decoder else "score"
+        options["modules_to_save"] = [head if name == HEAD else name for name in options["modules_to_save"]]
     return options
 
 

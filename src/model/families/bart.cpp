@@ -112,7 +112,7 @@ std::vector<Family> bart_families() {
            .plain_prefix = "model.",
            .names = bart_names(),
            .copies = stack_tables(),
-           .unused = {"classification_head."},
+           .unused = {"classification_head.", "heads."},
            .classifier_class = "BartForSequenceClassification",
            .head_names = dense_of_encoder_decoder(),
            .zero = {"final_logits_bias"},

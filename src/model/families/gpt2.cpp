@@ -63,7 +63,7 @@ std::vector<Family> gpt2_families() {
            .prefixes = {"transformer.", ""},
            .plain_prefix = "transformer.",
            .names = gpt2_names(),
-           .unused = {"score.", "h.#.attn.bias", "h.#.attn.masked_bias"},
+           .unused = {"score.", "heads.", "h.#.attn.bias", "h.#.attn.masked_bias"},
            .classifier_class = "GPT2ForSequenceClassification",
            .head_names = score_alone(),
            .stores_transposed = true,

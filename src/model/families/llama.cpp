@@ -102,7 +102,7 @@ Family llama_family(const std::string& model_type, const std::string& classifier
       .prefixes = {"model.", ""},
       .plain_prefix = "model.",
       .names = llama_names(),
-      .unused = {"layers.#.self_attn.rotary_emb.", "rotary_emb.", "score."},
+      .unused = {"layers.#.self_attn.rotary_emb.", "rotary_emb.", "score.", "heads."},
       .classifier_class = classifier_class,
       .head_names = score_alone()};
 }

@@ -27,6 +27,7 @@ std::vector<Family> qwen3_families() {
   append(qwen3.names, without_biases({{dec(Part::kAttnQNorm), "layers.#.self_attn.q_norm"},
                                       {dec(Part::kAttnKNorm), "layers.#.self_attn.k_norm"}}));
   qwen3.gguf = {{.architecture = "qwen3"}};
+  qwen3.peft = {{"q_proj", "v_proj"}, {"q_proj", "v_proj", "down_proj"}, {"down_proj"}};
   return {std::move(qwen3)};
 }
 

@@ -128,7 +128,7 @@ Family t5_family(const std::string& model_type, bool is_gated) {
           .names = t5_names(is_gated),
           .copies = stack_tables(),
           // Of old checkpoints: a table that the decoder never reads.
-          .unused = {"classification_head.",
+          .unused = {"classification_head.", "heads.",
                      "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."},
           .classifier_class =
               model_type == "t5" ? "T5ForSequenceClassification" : "MT5ForSequenceClassification",
