@@ -41,7 +41,7 @@ bool has_layer_under_head(const ModelConfig& config, const Weights& weights) {
 void HeadOptions::visit(OptionVisitor& v) {
   if (has_pooler)
     v.choice("pooler", trains_pooler, kPoolers,
-             "the model's pooler, or ModernBERT's head for masks, as it is or trained; where the "
+             "the model's pooler, or its head for masks, as it is or trained; where the "
              "head reads one");
   v.choice("trains", trains, kHeadTrains,
            "all of the head, its biases alone, or nothing: it stays as it was drawn, as released "

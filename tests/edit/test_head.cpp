@@ -284,6 +284,7 @@ std::shared_ptr<const Model> with_classifier(const std::shared_ptr<const Model>&
   auto out = std::make_shared<Model>(*model);
   out->config.read_row = row;
   out->config.head_style = style;
+  out->sites = Sites(out->config);
   return out;
 }
 

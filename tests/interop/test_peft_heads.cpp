@@ -153,9 +153,11 @@ TEST(PeftHeads, OfModernBertFoldIntoItsHeadForMasks) {
     const auto model = model_of(cell);
     LoadedAdapter loaded = import_cell(cell);
     const Task task = *loaded.adapter.task();
+    auto folded = merged_tensors(loaded, *model);
+    for (auto& [name, tensor] : folded) tensor = tensor.detach();
     const auto merged = std::make_shared<const Model>(
         Model{"merged", model->config, model->sites,
-              Weights(model->config, merged_tensors(loaded, *model), Precision::kFloat32)});
+              Weights(model->config, std::move(folded), Precision::kFloat32)});
     const TensorId dense = weight_of(kMaskDensePlace);
     EXPECT_GT(difference_of(merged->weights.base(dense), model->weights.base(dense)).absolute,
               1e-3);
