@@ -95,6 +95,9 @@ std::string has_no_prompt_in_decoder(const ModelConfig& c) {
 std::string has_no_pooler(const ModelConfig& c) {
   return is_bert(c) ? "" : "matches no site of this model";
 }
+std::string has_no_mask_dense(const ModelConfig& c) {
+  return c.head_style == HeadStyle::kMaskStates ? "" : "matches no site of this model";
+}
 std::string has_two_stacks(const ModelConfig& c) { return X(c) > 0 ? "counts_positions: " : ""; }
 
 }  // namespace
@@ -207,6 +210,12 @@ const std::vector<Row>& contract_rows() {
       {"lora", "lora_with_pooler", "{lora: {sites: [attn.q, pooler], rank: 2, dropout: 0.1}}",
        [](const ModelConfig& c) { return L(c) * lora_at(C(c), Q(c), 2) + lora_at(C(c), C(c), 2); },
        true, has_no_pooler},
+      {"lora", "lora_with_mask_dense",
+       "{lora: {sites: [attn.q, mask.dense], rank: 2, dropout: 0.1}}",
+       [](const ModelConfig& c) { return L(c) * lora_at(C(c), Q(c), 2) + lora_at(C(c), C(c), 2); },
+       true, has_no_mask_dense},
+      {"affine", "affine_of_mask_dense", "{affine: {sites: [mask.dense]}}",
+       [](const ModelConfig& c) { return C(c); }, true, has_no_mask_dense},
       {"dora", "dora_of_pooler", "{dora: {sites: [pooler], rank: 2}}",
        [](const ModelConfig& c) { return lora_at(C(c), C(c), 2) + C(c); }, false, has_no_pooler},
       {"affine", "affine_of_pooler", "{affine: {sites: [pooler], shift: true}}",
