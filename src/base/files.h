@@ -42,7 +42,8 @@ Path folder_of(const Path& path);
 void sync_directory(const Path& path);
 
 // Gives the whole file `fresh`, which lies in the same folder, the name `path`, in place of what
-// has it, and syncs. Throws IoError; `fresh` and what is at `path` stay then.
+// has it, and syncs. Throws IoError: where it could not be renamed both stay; where it could not be
+// synced `path` is the new one.
 void rename_over(const Path& fresh, const Path& path);
 
 // Gives the whole file `fresh`, which lies in the same folder, the name `path`, and syncs. Throws

@@ -172,8 +172,7 @@ GenerationKeys prompt_keys(const Proposer& proposer) {
 
 Proposal generation_of(const Proposer& proposer, const Table& table, const std::string& name,
                        const std::string& format) {
-  const GenerationKeys keys =
-      proposer.turns() != nullptr ? chat_keys(proposer) : prompt_keys(proposer);
+  const GenerationKeys keys = proposer.is_chat() ? chat_keys(proposer) : prompt_keys(proposer);
   std::string yaml = head_comment(table, proposer, keys.used);
   if (!keys.ready.empty())
     yaml += "# the ready task " + keys.ready + " fits, too: " + option_name("task") + " " +
@@ -197,7 +196,7 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
       prompts && (label == prompts->first || label == proposer.alpaca_input());
   const bool is_labelled = label != nullptr && !is_asked &&
                            (!prompts || label != prompts->second || label->groups.size() <= 20);
-  if (proposer.turns() != nullptr || (prompts && !is_labelled))
+  if (proposer.is_chat() || (prompts && !is_labelled))
     return generation_of(proposer, table, name, format_yaml(format));
   const Proposer::Pair pair = proposer.texts();
   const Column* text = label == nullptr               ? nullptr

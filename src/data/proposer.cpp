@@ -36,10 +36,14 @@ bool are_texts(const Column& a, const Column& b) { return a.is_text() && b.is_te
 // Whether its lists are of turns, as the first of them tells.
 bool holds_turns(const Column& column) {
   if (!column.first_tree.starts_with("[{")) return false;
-  const Node list = parse_json(column.first_tree, "a cell");
-  const Node& turn = list.items.front();
-  return (turn.find("role") != nullptr && turn.find("content") != nullptr) ||
-         (turn.find("from") != nullptr && turn.find("value") != nullptr);
+  try {
+    const Node list = parse_json(column.first_tree, "a cell");
+    const Node& turn = list.items.front();
+    return (turn.find("role") != nullptr && turn.find("content") != nullptr) ||
+           (turn.find("from") != nullptr && turn.find("value") != nullptr);
+  } catch (const InputError&) {  // beyond what is read of a tree: no chat
+    return false;
+  }
 }
 
 template <class Fits>
@@ -135,6 +139,15 @@ const Column* Proposer::turns() const {
   if (const Column* column = messages()) return column;
   const auto found = std::find_if(columns_.begin(), columns_.end(), holds_turns);
   return found == columns_.end() ? nullptr : &*found;
+}
+
+bool Proposer::is_chat() const {
+  const Column* column = turns();
+  if (column == nullptr) return false;
+  const bool is_named_so = column->name == "messages" || column->name == "conversations";
+  return is_named_so ||
+         std::none_of(kLabelNames.begin(), kLabelNames.end(),
+                      [&](const std::string& name) { return named(name) != nullptr; });
 }
 
 void Proposer::refuse() const {

@@ -39,6 +39,9 @@ class Proposer {
   // Lists of turns: messages, else the first column of such.
   const Column* messages() const;
   const Column* turns() const;
+  // Whether the turns are what the rows are about: by their column's name, or beside no label that
+  // has a usual name.
+  bool is_chat() const;
 
   // Throws InputError: no column is a label, with what each holds.
   [[noreturn]] void refuse() const;

@@ -1,5 +1,7 @@
 #include "edit/target.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace graft {
@@ -11,16 +13,17 @@ void SiteChoice::visit(OptionVisitor& v) {
 }
 
 void SiteChoice::match(Options& options, const EditTarget& target) {
-  for (const std::string& pattern : patterns) {
-    if (pattern.find(',') == std::string::npos) continue;
-    options.fault("sites", "several are written as a list, such as [attn.q, attn.v], found " +
-                               quote(pattern));
-    return;
-  }
   try {
     sites = target.sites.match(patterns, layers);
   } catch (const InputError& error) {
-    options.fault("sites", error.what());
+    const auto several =  // in one text; within [...] a comma is one of a set of characters
+        std::find_if(patterns.begin(), patterns.end(), [](const std::string& pattern) {
+          return pattern.find(',') != std::string::npos;
+        });
+    options.fault("sites", several == patterns.end()
+                               ? error.what()
+                               : "several are written as a list, such as [attn.q, attn.v], found " +
+                                     quote(*several));
   }
 }
 

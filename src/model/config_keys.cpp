@@ -188,13 +188,19 @@ std::vector<std::string> take_ignored(std::vector<std::string>& unknown, const I
 std::vector<std::string> check_unread_keys(Options& options, const std::string& model_type,
                                            const IgnoredKeys& ignored) {
   const std::vector<std::string> known = known_keys(options, model_type);
-  std::vector<std::string> unknown;
+  std::vector<std::string> unknown, ruled;
   for (const std::string& key : options.unread()) {
-    if (key == kAdapters) check_adapters(options);
-    else if (const KeyRule* rule = rule_of(key, model_type)) check_value(options, key, *rule);
+    const KeyRule* rule = rule_of(key, model_type);
+    const bool is_taken = holds(ignored.named, key) || holds(ignored.remembered, key);
+    if (rule != nullptr) check_value(options, key, *rule);
+    else if (key == kAdapters && !is_taken) check_adapters(options);
     else if (options.raw(key)->kind != Node::Kind::kNull) unknown.push_back(key);
+    if (rule != nullptr && !options.is_faulty(key)) ruled.push_back(key);
   }
-  std::vector<std::string> taken = take_ignored(unknown, ignored, options.source());
+  // A key that has a rule by now was unknown to an earlier version, whose runs still name it.
+  IgnoredKeys asked = ignored;
+  std::erase_if(asked.named, [&](const std::string& key) { return holds(ruled, key); });
+  std::vector<std::string> taken = take_ignored(unknown, asked, options.source());
   for (const std::string& key : unknown)
     options.fault(key, "unknown key" + did_you_mean(key, known) + "; " + ignore_hint(key));
   return taken;

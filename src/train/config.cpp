@@ -30,8 +30,6 @@ void check_data(Options& options, const DataConfig& data) {
     options.fault("split_eval", "needs data.eval, and no data.test: both come from data.eval");
   if (!data.eval.empty() && data.held_out > 0)
     options.fault("held_out", "data.eval is given; leave one of the two out");
-  if (data.eval_rows > 0 && data.eval.empty())
-    options.fault("eval_rows", "counts the rows of data.eval, which is missing");
   if (data.dev_rows > 0 && (!data.eval.empty() || data.held_out > 0))
     options.fault("dev_rows", std::string(data.eval.empty() ? "data.held_out" : "data.eval") +
                                   " is given; leave one of the two out");

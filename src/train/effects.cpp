@@ -1,6 +1,7 @@
 #include "train/effects.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/spelling.h"
@@ -17,18 +18,21 @@ void refuse_given(const RunConfig& config, const std::string& key, const std::st
   if (!config.is_suggested(key)) throw InputError(key + ": " + message);
 }
 
-// What only a softmax has.
-void refuse_softmax_terms(RunInputs& in) {
+// What earlier versions took without effect. A run that one of them began goes on with it: its
+// checkpoints hold the digest of its settings.
+void refuse_idle_settings(const RunInputs& in) {
+  if (std::filesystem::exists(Path(in.config.out) / "run.yaml")) return;
+  if (in.config.data.eval_rows > 0 && in.config.data.eval.empty())
+    refuse_given(in.config, "data.eval_rows", "counts the rows of data.eval, which is missing");
   if (in.task.kind() != TaskKind::kRegression) return;
-  Objective& objective = in.config.objective;
-  for (const auto& [key, value] : {std::pair{"label_smoothing", &objective.label_smoothing},
-                                   std::pair{"z_loss", &objective.z_loss}}) {
-    if (*value == 0) continue;
+  const Objective& objective = in.config.objective;
+  for (const auto& [key, value] : {std::pair{"label_smoothing", objective.label_smoothing},
+                                   std::pair{"z_loss", objective.z_loss}}) {
+    if (value == 0) continue;
     refuse_given(in.config, key,
-                 "found " + Node::number(*value).scalar + ", and task " + quote(in.task.name) +
+                 "found " + Node::number(value).scalar + ", and task " + quote(in.task.name) +
                      " is a regression, whose loss is a squared error without a softmax; leave it "
                      "out");
-    *value = 0;
   }
 }
 
@@ -145,7 +149,7 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
             " is answered by labels or numbers, where rows always count alike; leave it out");
     config.objective.averages_rows = false;
   }
-  refuse_softmax_terms(in);
+  refuse_idle_settings(in);
   check_recorded_rows(in);
   check_generation_settings(layout, in);
   if (config.warmup.steps == 0) return;

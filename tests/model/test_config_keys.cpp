@@ -164,5 +164,13 @@ TEST(ConfigKeys, ThatCountCannotBePassedOver) {
                                row.message);
 }
 
+// Runs and scripts of an earlier version name keys that it did not know.
+TEST(ConfigKeys, ThatAreKnownByNowMayStillBeNamed) {
+  EXPECT_NO_THROW(parsed("bert", R"({"model_max_length": 512})", {.named = {"model_max_length"}}));
+  const char* const inside = R"({"adapters": {"adapters": {"mood": "abc"}}})";
+  EXPECT_THROW(parsed("bert", inside, {}), InputError);
+  EXPECT_NO_THROW(parsed("bert", inside, {.named = {"adapters"}}));
+}
+
 }  // namespace
 }  // namespace graft::testing::test_config_keys

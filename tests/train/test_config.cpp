@@ -112,9 +112,6 @@ TEST(RunConfig, RefusesEachByItsPlace) {
   expect_message<InputError>(
       whole("model: m\ntask: t\nout: o\ndata: {train: a, eval: b, held_out: 0.1}"),
       "/data/held_out: data.eval is given; leave one of the two out");
-  for (const char* data : {"{train: a, eval_rows: 5}", "{train: a, eval_rows: 5, held_out: 0.1}"})
-    expect_message<InputError>(whole(std::string("model: m\ntask: t\nout: o\ndata: ") + data),
-                               "/data/eval_rows: counts the rows of data.eval, which is missing");
   expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, tset: b}"),
                              "/data/tset: unknown key (did you mean 'test'?)");
   expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, held_out: 0.95}"),

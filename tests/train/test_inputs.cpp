@@ -292,17 +292,18 @@ TEST(Inputs, RefusesWhatCannotBe) {
 }
 
 // Its loss is a squared error.
-TEST(Inputs, ARegressionHasNoTermsOfASoftmax) {
+TEST(Inputs, HaveNoIdleSettingsUnlessTheRunWasBegunWithThem) {
   const TempFolder folder;
   write_file_atomically(folder / "score.yaml",
                         "name: score\nkind: regression\ntext: text\nlabel: score\n"
                         "metrics: [pearson]\n");
   write_file_atomically(folder / "rows.tsv", "text\tscore\nthis house\t1.5\ntable sun\t2\n");
-  const auto inputs = [&](const std::string& own, const std::string& suggested) {
-    const std::string text = "{model: " + kToy +
-                             "/model, task: " + (folder / "score.yaml").string() +
-                             ", out: unused, adapter: {edits: [{lora: {}}]}, " + own +
-                             "data: {train: " + (folder / "rows.tsv").string() + "}}";
+  const auto inputs = [&](const std::string& own, const std::string& suggested,
+                          const std::string& rows = "") {
+    const std::string text =
+        "{model: " + kToy + "/model, task: " + (folder / "score.yaml").string() +
+        ", out: " + (folder / "run").string() + ", adapter: {edits: [{lora: {}}]}, " + own +
+        "data: {train: " + (folder / "rows.tsv").string() + rows + "}}";
     return load_inputs(parse_run_config(yaml(text), yaml(suggested), "run"),
                        std::string(GRAFT_SOURCE_DIR) + "/tasks");
   };
@@ -310,9 +311,14 @@ TEST(Inputs, ARegressionHasNoTermsOfASoftmax) {
                              "label_smoothing: found 0.1, and task \"score\" is a regression");
   expect_message<InputError>([&] { inputs("z_loss: 0.01, ", "{}"); },
                              "z_loss: found 0.01, and task \"score\" is a regression");
-  const Objective objective = inputs("", "{label_smoothing: 0.1, z_loss: 0.01}").config.objective;
-  EXPECT_EQ(objective.label_smoothing, 0) << "only suggested";
-  EXPECT_EQ(objective.z_loss, 0);
+  expect_message<InputError>([&] { inputs("", "{}", ", eval_rows: 5"); },
+                             "data.eval_rows: counts the rows of data.eval, which is missing");
+  expect_message<InputError>([&] { inputs("", "{}", ", eval_rows: 1, held_out: 0.5"); },
+                             "data.eval_rows: counts");
+  EXPECT_NO_THROW(inputs("", "{label_smoothing: 0.1, z_loss: 0.01}")) << "only suggested";
+  make_directories(folder / "run");
+  write_file_atomically(folder / "run/run.yaml", "of an earlier version\n");
+  EXPECT_NO_THROW(inputs("label_smoothing: 0.1, z_loss: 0.01, ", "{}", ", eval_rows: 5"));
 }
 
 }  // namespace
