@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/spelling.h"
+#include "base/wording.h"
 
 namespace graft {
 
@@ -17,15 +18,8 @@ bool is_value(const std::string& text) {
          (error != std::errc::invalid_argument && stop == text.data() + text.size());
 }
 
-template <typename Number>
-std::optional<Number> parse_number(const Node& node) {
-  if (node.kind != Node::Kind::kScalar || node.is_string) return std::nullopt;
-  const char* const begin = node.scalar.data();
-  const char* const end = begin + node.scalar.size();
-  Number value{};
-  const auto [stop, error] = std::from_chars(begin, end, value);
-  if (error != std::errc{} || stop != end) return std::nullopt;
-  return value;
+bool is_plain_scalar(const Node& node) {
+  return node.kind == Node::Kind::kScalar && !node.is_string;
 }
 
 void forget_positions(Node& node) {
@@ -52,12 +46,20 @@ Node& Node::operator[](std::string_view key) {
   return members.emplace_back(std::string(key), Node{}).second;
 }
 
-std::optional<double> Node::as_number() const { return parse_number<double>(*this); }
+std::optional<double> Node::as_number() const {
+  if (!is_plain_scalar(*this)) return std::nullopt;
+  double value = 0;
+  const char* const end = scalar.data() + scalar.size();
+  const auto [stop, error] = std::from_chars(scalar.data(), end, value);
+  return error == std::errc{} && stop == end ? std::optional(value) : std::nullopt;
+}
 
-std::optional<int64_t> Node::as_integer() const { return parse_number<int64_t>(*this); }
+std::optional<int64_t> Node::as_integer() const {
+  return is_plain_scalar(*this) ? whole_number(scalar) : std::nullopt;
+}
 
 std::optional<bool> Node::as_bool() const {
-  if (kind != Kind::kScalar || is_string) return std::nullopt;
+  if (!is_plain_scalar(*this)) return std::nullopt;
   if (scalar == "true") return true;
   if (scalar == "false") return false;
   return std::nullopt;

@@ -9,6 +9,7 @@
 #include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/word_option.h"
+#include "study/search_run.h"
 #include "study/sweep.h"
 #include "study/table_text.h"
 
@@ -30,7 +31,7 @@ namespace fs = std::filesystem;
   if (!shards.empty())
     throw InputError(what + ", but " + joined_first(shards, 4) +
                      ": name one of them, or put all together with graft sweep join");
-  if (fs::exists(Path(folder) / "search.json"))
+  if (fs::exists(Path(folder) / kSearchFile))
     throw InputError(what + ", but search.json, which has the search: no member was trained yet; " +
                      "graft sweep STUDY.yaml --out " + folder + " does that");
   throw InputError(what + ", so no study of graft sweep --out");

@@ -170,9 +170,8 @@ GenerationKeys prompt_keys(const Proposer& proposer) {
   return out;
 }
 
-Proposal generation_of(const Proposer& proposer, const Table& table, const std::string& name,
-                       const std::string& format) {
-  const GenerationKeys keys = proposer.is_chat() ? chat_keys(proposer) : prompt_keys(proposer);
+Proposal generation_of(const GenerationKeys& keys, const Proposer& proposer, const Table& table,
+                       const std::string& name, const std::string& format) {
   std::string yaml = head_comment(table, proposer, keys.used);
   if (!keys.ready.empty())
     yaml += "# the ready task " + keys.ready + " fits, too: " + option_name("task") + " " +
@@ -196,8 +195,10 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
       prompts && (label == prompts->first || label == proposer.alpaca_input());
   const bool is_labelled = label != nullptr && !is_asked &&
                            (!prompts || label != prompts->second || label->groups.size() <= 20);
-  if (proposer.is_chat() || (prompts && !is_labelled))
-    return generation_of(proposer, table, name, format_yaml(format));
+  if (proposer.is_chat())
+    return generation_of(chat_keys(proposer), proposer, table, name, format_yaml(format));
+  if (prompts && !is_labelled)
+    return generation_of(prompt_keys(proposer), proposer, table, name, format_yaml(format));
   const Proposer::Pair pair = proposer.texts();
   const Column* text = label == nullptr               ? nullptr
                        : pair && pair->first != label ? pair->first

@@ -14,8 +14,8 @@ namespace {
 
 // What leaves the layer of the model under a classifier, for the rows that one lane's head reads;
 // undefined where the model has none.
-SiteResult leaving_pooler(const Model& model, const Pack& firsts, const LaneHooks& hooks,
-                          size_t lane, const Tensor& rows) {
+SiteResult leaving_layer(const Model& model, const Pack& firsts, const LaneHooks& hooks,
+                         size_t lane, const Tensor& rows) {
   const Site& site = model.sites.pooler();
   const BoundAdapter& bound = *hooks.lanes()[lane].bound;
   const Weights& weights = bound.weights();
@@ -45,7 +45,7 @@ LaneResult head_result(const Model& model, const Pack& read, const LaneHooks& ho
   }
   const bool reads_layer = head == nullptr ? has_pooler(model.config) : head->reads_layer();
   SiteResult layer;
-  if (reads_layer) layer = leaving_pooler(model, read, hooks, lane, states);
+  if (reads_layer) layer = leaving_layer(model, read, hooks, lane, states);
   out.side = std::move(layer.side);
   if (head == nullptr) {
     const Tensor& y = layer.y;

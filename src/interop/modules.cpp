@@ -21,6 +21,11 @@ std::string for_icu(std::string pattern) {
   return pattern;
 }
 
+// The module whose weight a tensor is.
+std::string module_of(std::string weight) {
+  return weight.erase(weight.size() - std::string_view(".weight").size());
+}
+
 }  // namespace
 
 struct ModulePattern::Compiled {
@@ -65,8 +70,7 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
     const std::string name = to_name(slot.id.place);
     const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.id).value());
     const bool is_output = slot.id == kOutputTable;  // which stands beside the trunk
-    const std::string path =
-        (is_output ? "" : prefix) + piece.tensor.substr(0, piece.tensor.size() - 7);
+    const std::string path = (is_output ? "" : prefix) + module_of(piece.tensor);
     if (piece.count > 1) {
       if (layers_.back().path != path) layers_.push_back({"", path, true});
       layers_.back().pieces.push_back(name);
@@ -81,9 +85,8 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
   for (const TensorSlot& slot : mask_head_slots(model.config)) {
     const bool is_there = has_head && is_under_head(slot.id.place, model.config);
     if (!is_there || slot.id.kind != TensorKind::kWeight) continue;
-    const std::string tensor = checkpoint_name(family, slot.id).value();
-    layers_.push_back(
-        {to_name(slot.id.place), tensor.substr(0, tensor.size() - 7), slot.shape.size() == 2});
+    layers_.push_back({to_name(slot.id.place), module_of(checkpoint_name(family, slot.id).value()),
+                       slot.shape.size() == 2});
   }
   for (const auto& [ours, theirs] : family.head_names) {
     if (has_head) layers_.push_back({"head/" + ours, theirs, true});

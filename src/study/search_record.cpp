@@ -11,6 +11,12 @@ namespace {
 // Candidates and rungs are counted from 1 in the file.
 Node count_node(size_t index) { return Node::integer(static_cast<int64_t>(index) + 1); }
 
+Node settings_node(const TrialSettings& settings) {
+  Node out = Node::map();
+  for (const auto& [key, value] : settings) out[key] = parse_yaml(value, key);
+  return out;
+}
+
 void check_count(const KeptNode& node) { node.integer(1, INT64_MAX); }
 
 void check_trial(const KeptNode& trial) {
@@ -37,12 +43,6 @@ void check_search_record(const KeptNode& search) {
 std::optional<double> TrialRecord::mean() const {
   if (scores.empty() || !reason.empty()) return std::nullopt;
   return std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size());
-}
-
-Node settings_node(const TrialSettings& settings) {
-  Node out = Node::map();
-  for (const auto& [key, value] : settings) out[key] = parse_yaml(value, key);
-  return out;
 }
 
 Node to_node(const TrialRecord& record) {
@@ -78,7 +78,7 @@ Node search_node(const std::string& name, const std::vector<Node>& trials, const
 }
 
 Node read_searches(const Path& folder) {
-  const Path file = folder / "search.json";
+  const Path file = folder / kSearchFile;
   if (!std::filesystem::exists(file)) return Node::null();
   Node found = parse_json(read_file(file), file.string());
   const KeptNode kept(found, "'" + file.string() + "'");

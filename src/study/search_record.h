@@ -25,7 +25,6 @@ struct TrialRecord {
   std::optional<double> mean() const;
 };
 
-Node settings_node(const TrialSettings& settings);
 Node to_node(const TrialRecord& record);
 
 // What `node` keeps of `trial`. Throws InputError where it is damaged.

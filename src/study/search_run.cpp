@@ -71,7 +71,7 @@ class SearchRunner {
   }
 
  private:
-  Path file() const { return options_.out / "search.json"; }
+  Path file() const { return options_.out / kSearchFile; }
 
   // Of all that a trial's score depends on.
   std::string digest(std::string (*number)(double)) {

@@ -8,6 +8,8 @@
 
 namespace graft {
 
+inline constexpr const char* kSearchFile = "search.json";  // in the folder of the study
+
 struct SearchOptions {
   Path out;             // OUT/search.json, and the runs below OUT/search
   bool may_run = true;  // else all must be in the file

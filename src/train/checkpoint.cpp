@@ -1,7 +1,6 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <string_view>
 
@@ -9,6 +8,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "base/version.h"
+#include "base/wording.h"
 #include "tensor/fingerprint.h"
 #include "tensor/safetensors.h"
 
@@ -42,12 +42,9 @@ std::vector<std::pair<int64_t, Path>> step_folders(const Path& run_dir) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(checkpoints_of(run_dir), error)) {
     const std::string name = entry.path().filename().string();
-    int64_t step = 0;
     if (!name.starts_with(kStepPrefix)) continue;
-    const auto [stop, bad] =
-        std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
-    if (bad == std::errc{} && stop == name.data() + name.size())
-      found.emplace_back(step, entry.path());
+    if (const auto step = whole_number(std::string_view(name).substr(kStepPrefix.size())))
+      found.emplace_back(*step, entry.path());
   }
   std::sort(found.rbegin(), found.rend());
   return found;
