@@ -32,6 +32,9 @@ CellText text_of_row(const Template& text, const Table& table, const std::string
 
 // A cell that is a list in JSON, of what `wanted` says. Throws InputError.
 Node list_cell(const Table& table, size_t row, size_t column, const std::string& wanted);
+// The texts of a list in a document, and of a cell that is one. Throws InputError.
+std::vector<std::string> texts_of(const Node& list, const std::string& at);
+std::vector<std::string> texts_cell(const Table& table, size_t row, size_t column);
 // A cell that is a list of turns: {role, content} or {from, value}; doc/data.md has the rules.
 // Throws InputError, turns counted from 1.
 std::vector<Turn> turns_cell(const Table& table, size_t row, size_t column);
@@ -42,6 +45,9 @@ std::vector<float> embedding_cell(const Table& table, size_t row, size_t column)
 // "0 1 2" or "0,1,2", distinct rows of a subspace in any order; in JSON also a list of integers.
 // Ascending; none where the cell is absent or an empty text. Throws InputError.
 std::vector<int64_t> subspace_cell(const Table& table, size_t row, size_t column);
+
+// Of a generation or choice: the row's template or data set, else the task's name.
+std::string group_of(const Table& table, size_t row, const Task& task);
 
 // Fills in what a row of `table` says, but for id, embedding and subspace. The table and the task
 // must outlive it.

@@ -7,18 +7,13 @@
 #include "base/spelling.h"
 #include "base/wording.h"
 #include "data/metrics.h"
+#include "data/propose_parts.h"
 #include "data/proposer.h"
 #include "data/rows.h"
 
 namespace graft {
 
-namespace {
-
-using detail::Column;
-using detail::folded;
-using detail::Group;
-using detail::is_amount;
-using detail::Proposer;
+namespace detail {
 
 std::string yaml_text(const std::string& text) {
   std::string out = to_yaml(Node::text(text));
@@ -31,6 +26,19 @@ std::string noted(const std::string& line, const std::string& note) {
   return line + std::string(line.size() < kNote ? kNote - line.size() : 1, ' ') + "# " + note +
          "\n";
 }
+
+}  // namespace detail
+
+namespace {
+
+using detail::Column;
+using detail::folded;
+using detail::Group;
+using detail::is_amount;
+using detail::noted;
+using detail::ProposedKeys;
+using detail::Proposer;
+using detail::yaml_text;
 
 // Numbers may be classes or amounts: what these are taken for, and how to have the other.
 std::string kind_yaml(const Column& label) {
@@ -100,6 +108,15 @@ std::string head_comment(const Table& table, const Proposer& proposer,
   return out;
 }
 
+// Where the fewest values alone made a column the label: which others it could be.
+std::string others_comment(const Column& label, const Proposer& proposer) {
+  std::vector<std::string> names;
+  for (const Column* column : proposer.other_labels()) names.push_back(quote(column->name));
+  if (names.empty()) return "";
+  return "# no name tells the label: " + quote(label.name) + " has the fewest values; others are " +
+         joined_first(names, 10) + "\n";
+}
+
 // A file whose first line is a row like the others: `table` with that row and columns of our own.
 std::optional<Table> without_header(const Table& table, const Column& label, const Column& text) {
   const std::string first = folded(table.columns[label.index]);
@@ -117,67 +134,13 @@ std::optional<Table> without_header(const Table& table, const Column& label, con
   return out;
 }
 
-// The keys of a generation, the columns that they use, and the ready task that reads such rows,
-// where there is one.
-struct GenerationKeys {
-  std::string yaml;
-  std::vector<const Column*> used;
-  std::string ready;
-};
-
-GenerationKeys chat_keys(const Proposer& proposer) {
-  GenerationKeys out;
-  const Proposer::Pair lists = proposer.turns_and_target();
-  if (lists && proposer.messages() == nullptr) {
-    const auto [prompt, target] = *lists;
-    out.yaml = "prompt: " + yaml_text(prompt->name) + "\ntarget: " + yaml_text(target->name) + "\n";
-    out.used = {prompt, target};
-    const bool is_ready = prompt->name == "prompt" && target->name == "completion";
-    out.ready = is_ready ? "prompt-completion" : "";
-  } else {
-    const Column* turns = proposer.turns();
-    out.yaml = "messages: " + yaml_text(turns->name) + "\n";
-    out.used = {turns};
-    out.ready = turns->name == "conversations" ? "sharegpt"
-                : turns->name == "messages"    ? "instructions"
-                                               : "";
-  }
-  if (const Column* system = proposer.named("system"); system != nullptr && system->is_text()) {
-    out.yaml += noted("system: " + yaml_text(system->name), "the first turn, in rows that have it");
-    out.used.push_back(system);
-    if (out.ready != "sharegpt" || system->name != "system") out.ready = "";
-  }
-  out.yaml += noted("chat: model", "the model's own chat format");
-  return out;
-}
-
-GenerationKeys prompt_keys(const Proposer& proposer) {
-  const auto [prompt, target] = *proposer.prompt();
-  GenerationKeys out{"prompt: " + yaml_text(prompt->name) + "\n", {prompt, target}, ""};
-  if (const Column* input = proposer.alpaca_input()) {
-    const auto place = [](const Column& column) { return "{" + column.name + "}"; };
-    out.yaml += noted("prompt_with:", "the prompt of rows that have an input") +
-                "  column: " + yaml_text(input->name) +
-                "\n  template: " + yaml_text(place(*prompt) + "\n\n" + place(*input)) + "\n";
-    out.used.push_back(input);
-    out.ready = prompt->name == "instruction" && input->name == "input" && target->name == "output"
-                    ? "alpaca"
-                    : "";
-  }
-  out.yaml +=
-      "target: " + yaml_text(target->name) + "\n" +
-      noted("chat: none", "model: as a user's and an assistant's turn in the model's own format");
-  return out;
-}
-
-Proposal generation_of(const GenerationKeys& keys, const Proposer& proposer, const Table& table,
-                       const std::string& name, const std::string& format) {
+Proposal worded_of(const ProposedKeys& keys, const Proposer& proposer, const Table& table,
+                   const std::string& name, const std::string& format) {
   std::string yaml = head_comment(table, proposer, keys.used);
   if (!keys.ready.empty())
     yaml += "# the ready task " + keys.ready + " fits, too: " + option_name("task") + " " +
             keys.ready + "\n";
-  yaml += "name: " + yaml_text(name) + "\nkind: generation\n" + keys.yaml + format +
-          "metrics: [rouge_l]\n";
+  yaml += keys.remarks + "name: " + yaml_text(name) + "\n" + keys.yaml + format;
   return {parse_task(parse_yaml(yaml, "proposed task"), "proposed task"), yaml};
 }
 
@@ -189,40 +152,45 @@ std::string format_yaml(std::optional<TableFormat> format) {
 Proposal proposal_of(const Table& table, const std::string& name, std::optional<TableFormat> format,
                      bool is_headless) {
   const Proposer proposer(table);
+  if (const std::optional<ProposedKeys> keys = detail::keys_in_words(proposer, table))
+    return worded_of(*keys, proposer, table, name, format_yaml(format));
   const Column* label = proposer.label();
-  const Proposer::Pair prompts = proposer.prompt();
-  const bool is_asked =  // what comes again is what a model is told, and no answer
-      prompts && (label == prompts->first || label == proposer.alpaca_input());
-  const bool is_labelled = label != nullptr && !is_asked &&
-                           (!prompts || label != prompts->second || label->groups.size() <= 20);
-  if (proposer.is_chat())
-    return generation_of(chat_keys(proposer), proposer, table, name, format_yaml(format));
-  if (prompts && !is_labelled)
-    return generation_of(prompt_keys(proposer), proposer, table, name, format_yaml(format));
-  const Proposer::Pair pair = proposer.texts();
-  const Column* text = label == nullptr               ? nullptr
-                       : pair && pair->first != label ? pair->first
-                                                      : proposer.text(*label);
+  const Proposer::Pair pair = label == nullptr ? std::nullopt : proposer.texts(*label);
+  const Column* text = pair ? pair->first : label == nullptr ? nullptr : proposer.text(*label);
+  // What is called like no label may be the first row's cell.
+  for (const Column& column : proposer.columns()) {
+    const Column* beside = text == nullptr && column.is_label() ? proposer.text(column) : nullptr;
+    if (beside == nullptr) continue;
+    if (const std::optional<Table> rows = without_header(table, column, *beside))
+      return proposal_of(*rows, name, format, true);
+  }
   if (text == nullptr) proposer.refuse();
   if (const std::optional<Table> rows = without_header(table, *label, *text))
     return proposal_of(*rows, name, format, true);
 
   std::vector<const Column*> used = {label, text};
   std::string yaml = "name: " + yaml_text(name) + "\n" + kind_yaml(*label);
-  yaml += "text: " + yaml_text(text->name) + "\n";
-  if (pair && text == pair->first && pair->second != label) {
+  const bool is_answer = pair && pair == proposer.prompt();
+  if (const Column* context = is_answer ? proposer.context(*text) : nullptr) {
+    yaml += "text: " + yaml_text(detail::joined_places(*text, *context)) + "\n";
+    used.push_back(context);
+  } else {
+    yaml += "text: " + yaml_text(text->name) + "\n";
+  }
+  if (pair) {
     yaml += "second: " + yaml_text(pair->second->name) + "\n";
     used.push_back(pair->second);
   }
   yaml += "label: " + yaml_text(label->name) + "\n";
-  if (const Column* id = proposer.id(); id != nullptr && id != label && id != text) {
+  const Column* id = proposer.id();
+  if (id != nullptr && std::find(used.begin(), used.end(), id) == used.end()) {
     yaml += "id: " + yaml_text(id->name) + "\n";
     used.push_back(id);
   }
   if (is_headless) yaml += columns_yaml(table);
   yaml += format_yaml(format) +
           (is_amount(*label) ? "metrics: [pearson, spearman]\n" : labels_yaml(*label));
-  yaml = head_comment(table, proposer, used) + yaml;
+  yaml = head_comment(table, proposer, used) + others_comment(*label, proposer) + yaml;
   return {parse_task(parse_yaml(yaml, "proposed task"), "proposed task"), yaml};
 }
 

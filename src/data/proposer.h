@@ -1,14 +1,17 @@
-// What the columns of a table seem to be: label and text, prompt and target, chats.
+// What the columns of a table seem to be: label and text, prompt and target, options, chats.
 // Internal to src/data.
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "data/column_values.h"
 #include "data/reader.h"
+#include "data/usual_names.h"
 
 namespace graft::detail {
 
@@ -18,24 +21,40 @@ class Proposer {
  public:
   using Pair = std::optional<std::pair<const Column*, const Column*>>;
 
+  struct Asked {
+    const Column* question;
+    std::vector<const Column*> options;  // one that holds lists or objects, or a text each
+    const Column* right;
+  };
+
   explicit Proposer(const Table& table);  // The table must outlive it.
+  Proposer(const Proposer&) = delete;     // Answers point into it.
+  Proposer& operator=(const Proposer&) = delete;
   const std::vector<Column>& columns() const { return columns_; }
 
-  const Column* named(const std::string& name) const;
-  // A usual name, and another value in every row.
-  const Column* id() const;
+  const Column* named(std::string_view name) const;
+  // By a usual name, and another value in every row.
+  const Column* id() const { return id_; }
   // By a usual name, else the one with the fewest values that come again.
   const Column* label() const;
+  // Whether it is one by its name, also beside a prompt and its target.
+  static bool is_named_label(const Column& column);
+  // What could be the label as well, where no name tells.
+  std::vector<const Column*> other_labels() const;
   // By a usual name, else the longest.
   const Column* text(const Column& label) const;
-  // Both of the first pair of usual names that is there: two texts; a prompt and its target; the
-  // same where the prompt is a list of turns, and the target one or a text.
-  Pair texts() const;
+  // Two texts that are labelled together, by the first pair of usual names that is there: a pair of
+  // texts, a title and its text, a prompt and what was answered.
+  Pair texts(const Column& label) const;
+  // A prompt and its target, likewise; the target may be a number.
   Pair prompt() const;
+  // The same where the prompt is a list of turns, and the target one or a text.
   Pair turns_and_target() const;
-  // The text that some instructions of Alpaca's form have beside them: its pair is instruction and
-  // output.
-  const Column* alpaca_input() const;
+  // What a prompt speaks of: the input of an instruction, the passage of a question.
+  const Column* context(const Column& prompt) const;
+  // What the system says before a prompt or a chat.
+  const Column* system() const;
+  std::optional<Asked> choice() const;
   // Lists of turns: messages, else the first column of such.
   const Column* messages() const;
   const Column* turns() const;
@@ -47,8 +66,28 @@ class Proposer {
   [[noreturn]] void refuse() const;
 
  private:
+  // The first of the names that is there and fits.
+  template <class Fits>
+  const Column* first_named(std::span<const std::string_view> names, const Fits& fits) const;
+  // The first column whose name's last word is one of these, and that fits.
+  template <class Fits>
+  const Column* first_ending(std::span<const std::string_view> words, const Fits& fits) const;
+  template <class Fits>
+  Pair first_pair(std::span<const NamePair> names, const Fits& fits) const;
+  // By its name alone: what is surely a label; a value; these or a topic.
+  const Column* named_label() const;
+  const Column* named_value() const;
+  const Column* label_by_name() const;
+  // What comes again, the fewest values first.
+  std::vector<const Column*> guessed_labels() const;
+  // At least so many texts whose names are a stem and a number or letter that counts on.
+  std::vector<const Column*> counted_on(std::string_view stem, size_t least) const;
+  std::vector<const Column*> options() const;
+
   const Table& table_;
   std::vector<Column> columns_;
+  std::vector<std::string> names_;  // folded, of each column
+  const Column* id_ = nullptr;
 };
 
 }  // namespace graft::detail

@@ -28,6 +28,9 @@ Generation read_question<Generation>(Options& options);
 template <>
 Choice read_question<Choice>(Options& options);
 
+// The word that a task file has for it.
+std::string target_form_word(TargetForm form);
+
 // What only a text metric can do wrong; after the metrics.
 void check_text_metrics(Options& options, const Task& task);
 

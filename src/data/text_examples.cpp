@@ -1,4 +1,4 @@
-// Rows of a table as examples with a prompt: generation, choice, cloze.
+// Rows of a table as examples of a generation or a cloze.
 #include <algorithm>
 #include <bit>
 #include <iterator>
@@ -16,19 +16,29 @@ namespace graft {
 
 namespace detail {
 
-namespace {
-
-std::vector<std::string> texts_cell(const Table& table, size_t row, size_t column) {
+std::vector<std::string> texts_of(const Node& list, const std::string& at) {
   std::vector<std::string> texts;
-  for (const Node& item : list_cell(table, row, column, "a list of texts").items) {
+  for (const Node& item : list.items) {
     if (item.kind != Node::Kind::kScalar || !item.is_string) {
-      throw InputError(cell_at(table, row, column) + "expected a list of texts, found an element " +
+      throw InputError(at + "expected a list of texts, found an element " +
                        std::to_string(texts.size()) + " that is none; put it in quotes");
     }
     texts.push_back(item.scalar);
   }
   return texts;
 }
+
+std::vector<std::string> texts_cell(const Table& table, size_t row, size_t column) {
+  return texts_of(list_cell(table, row, column, "a list of texts"), cell_at(table, row, column));
+}
+
+std::string group_of(const Table& table, size_t row, const Task& task) {
+  const std::optional<std::string>& group = task.prompted()->group_column;
+  const std::optional<size_t> column = group ? table.find_column(*group) : std::nullopt;
+  return column && !is_absent(table, row, *column) ? text_cell(table, row, *column) : task.name;
+}
+
+namespace {
 
 // A row's right answer, checked against every answer metric of the task.
 std::string answer_of(const BoundTemplate& text, size_t row, const Task& task) {
@@ -40,12 +50,6 @@ std::string answer_of(const BoundTemplate& text, size_t row, const Task& task) {
       throw InputError(text.at(row) + fault);
   }
   return answer;
-}
-
-std::string group_of(const Table& table, size_t row, const Task& task) {
-  const std::optional<std::string>& group = task.prompted()->group_column;
-  const std::optional<size_t> column = group ? table.find_column(*group) : std::nullopt;
-  return column && !is_absent(table, row, *column) ? text_cell(table, row, *column) : task.name;
 }
 
 class GenerationRows {
@@ -187,103 +191,6 @@ class GenerationRows {
   std::optional<size_t> messages_, system_, references_;
 };
 
-class ChoiceRows {
- public:
-  ChoiceRows(const Table& table, const Task& task, LabelUse use)
-      : table_(table),
-        task_(task),
-        use_(use),
-        prompt_(task.at<Choice>().prompt, table, " of task '" + task.name + "'") {
-    const Choice& choice = task.at<Choice>();
-    const std::string of_task = " of task '" + task.name + "'";
-    if (choice.options.column)
-      options_ = table.column(*choice.options.column, "the options" + of_task);
-    for (const Template& text : choice.options.texts)
-      texts_.emplace_back(text, table, "the options" + of_task);
-    target_ = use == LabelUse::kRequired
-                  ? table.column(choice.target_column, "the target" + of_task)
-                  : table.find_column(choice.target_column);
-  }
-
-  void fill(size_t row, Example& example) const {
-    auto& own = example.row.emplace<ChoiceRow>();
-    own.group = group_of(table_, row, task_);
-    example.text = prompt_.render(row);
-    const std::vector<std::string> options = options_of(row);
-    if (options.size() < 2)
-      throw InputError(table_.at(row) + "expected at least two options, found " +
-                       std::to_string(options.size()));
-    const bool is_there =
-        target_ && !is_absent(table_, row, *target_) &&
-        !(use_ == LabelUse::kOptional && table_.rows[row].cells[*target_].empty());
-    if (is_there || use_ == LabelUse::kRequired)
-      example.label = static_cast<double>(right_option(row, options));
-    for (const std::string& option : options) own.options.push_back(written(row, option));
-  }
-
- private:
-  std::vector<std::string> options_of(size_t row) const {
-    const OptionSource& source = task_.at<Choice>().options;
-    std::vector<std::string> out;
-    for (const BoundTemplate& text : texts_) out.push_back(text.render(row));
-    if (!options_) return out;
-    if (source.separator.empty()) return texts_cell(table_, row, *options_);
-    const std::string& cell = text_cell(table_, row, *options_);
-    const size_t at = source.after.empty() ? 0 : cell.rfind(source.after);
-    if (at == std::string::npos)
-      throw InputError(cell_at(table_, row, *options_) + "expected options after " +
-                       quote(source.after) + ", found none");
-    for (size_t begin = at + source.after.size(); begin <= cell.size();) {
-      const size_t end = std::min(cell.find(source.separator, begin), cell.size());
-      out.push_back(cell.substr(begin, end - begin));
-      begin = end + source.separator.size();
-    }
-    return out;
-  }
-
-  int64_t right_option(size_t row, const std::vector<std::string>& options) const {
-    const std::string at = cell_at(table_, row, *target_);
-    const CellKind kind = table_.rows[row].kind(*target_);
-    const std::string& cell = table_.rows[row].cells[*target_];
-    if (kind != CellKind::kText && kind != CellKind::kNumber)
-      throw InputError(at + "expected an option or its index, found " + kind_shown(kind));
-    const TargetForm form = task_.at<Choice>().target_form;
-    if (form == TargetForm::kIndex || (form == TargetForm::kByCell && kind == CellKind::kNumber)) {
-      const std::optional<int64_t> index = whole_number(cell);
-      if (index && *index >= 0 && *index < std::ssize(options)) return *index;
-      throw InputError(at + "expected an option's index in 0.." +
-                       std::to_string(options.size() - 1) + ", found " + quote(cell));
-    }
-    const auto found = std::find(options.begin(), options.end(), cell);
-    if (found == options.end())
-      throw InputError(at + "expected one of the options, found " + quote(cell) +
-                       did_you_mean(cell, options) + "; here are " + joined_first(options, 10));
-    if (std::find(found + 1, options.end(), cell) != options.end())
-      throw InputError(at + "the right option " + quote(cell) +
-                       " appears twice among the options; give its index");
-    return found - options.begin();
-  }
-
-  std::string written(size_t row, const std::string& option) const {
-    if (!task_.at<Choice>().as) return option;
-    std::string out;
-    try {
-      for (const Template::Piece& piece : task_.at<Choice>().as->pieces)
-        out += piece.column.empty() ? piece.literal : apply_filters(option, piece.filters);
-    } catch (const InputError& fault) {
-      throw InputError(table_.at(row) + "an option: " + fault.what());
-    }
-    return out;
-  }
-
-  const Table& table_;
-  const Task& task_;
-  LabelUse use_;
-  BoundPrompt prompt_;
-  std::optional<size_t> options_, target_;
-  std::vector<BoundTemplate> texts_;
-};
-
 }  // namespace
 
 CellText text_of_row(const Template& text, const Table& table, const std::string& purpose) {
@@ -296,12 +203,6 @@ CellText text_of_row(const Template& text, const Table& table, const std::string
 
 Filler generation_filler(const Table& table, const Task& task, LabelUse use) {
   return [rows = GenerationRows(table, task, use)](size_t row, Example& example) {
-    rows.fill(row, example);
-  };
-}
-
-Filler choice_filler(const Table& table, const Task& task, LabelUse use) {
-  return [rows = ChoiceRows(table, task, use)](size_t row, Example& example) {
     rows.fill(row, example);
   };
 }

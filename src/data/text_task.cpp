@@ -29,8 +29,11 @@ constexpr Name<PromptEnd> kPromptEnds[] = {
     {PromptEnd::kNone, "none"}, {PromptEnd::kEos, "eos"}, {PromptEnd::kBare, "bare"}};
 constexpr Name<OptionScore> kOptionScores[] = {{OptionScore::kSum, "sum"},
                                                {OptionScore::kMean, "mean"}};
-constexpr Name<TargetForm> kTargetForms[] = {
-    {TargetForm::kByCell, "cell"}, {TargetForm::kIndex, "index"}, {TargetForm::kText, "text"}};
+constexpr Name<TargetForm> kTargetForms[] = {{TargetForm::kByCell, "cell"},
+                                             {TargetForm::kIndex, "index"},
+                                             {TargetForm::kNumber, "number"},
+                                             {TargetForm::kLetter, "letter"},
+                                             {TargetForm::kText, "text"}};
 
 // The template at `key`, or an empty one and a fault.
 template <typename Parse>
@@ -191,7 +194,7 @@ void write_choice(Node& node, const Choice& choice) {
   if (choice.as) node["as"] = Node::text(choice.as->text);
   node["target"] = Node::text(choice.target_column);
   if (choice.target_form != TargetForm::kByCell)
-    node["target_form"] = Node::text(word_of(kTargetForms, choice.target_form));
+    node["target_form"] = Node::text(target_form_word(choice.target_form));
   node["chat"] = Node::text(choice.chat);
   node["prompt_end"] = Node::text(word_of(kPromptEnds, choice.prompt_end));
   node["score"] = Node::text(word_of(kOptionScores, choice.score));
@@ -279,6 +282,8 @@ Choice read_question<Choice>(Options& options) {
   out.score = options.choice("score", OptionScore::kSum, kOptionScores);
   return out;
 }
+
+std::string target_form_word(TargetForm form) { return word_of(kTargetForms, form); }
 
 void check_text_metrics(Options& options, const Task& task) {
   if (task.kind() == TaskKind::kGeneration) check_answer_metrics(options, task);

@@ -73,10 +73,10 @@ struct Generation : Prompted {
   friend bool operator==(const Generation&, const Generation&) = default;
 };
 
-// Where a row's options stand: a column with a list of texts; or one text each (with columns in
-// it); or a part of a text cut at a separator.
+// Where a row's options stand: a column with a list of texts, or an object with their texts and
+// names; or one text each (with columns in it); or a part of a text cut at a separator.
 struct OptionSource {
-  std::optional<std::string> column;  // alone: a list in JSON
+  std::optional<std::string> column;  // alone: a list or an object in JSON
   std::vector<Template> texts;
   std::string after,
       separator;  // with column: what follows the last `after`, to the end, cut at `separator`
@@ -86,10 +86,12 @@ struct OptionSource {
 
 enum class OptionScore { kSum, kMean };  // of the log-probabilities of an option's tokens
 enum class TargetForm {
-  kByCell,
-  kIndex,
-  kText
-};  // kByCell: a JSON number is an index, a text an option
+  kByCell,  // an index where JSON has a number and the options no names; else as kText
+  kIndex,   // from 0
+  kNumber,  // from 1
+  kLetter,  // A is the first
+  kText,    // of an option, or its name where options have names
+};
 
 // kind: choice. Rank classification: the option that the model finds most probable after the
 // prompt.

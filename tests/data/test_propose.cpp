@@ -65,6 +65,14 @@ TEST(Propose, TellsAFileWithoutAHeaderLine) {
   EXPECT_NE(found.yaml.find("the file has no header line"), std::string::npos);
 }
 
+// Its first row may have the words of other columns' names.
+TEST(Propose, AFirstRowThatNamesAnIdIsNoHeader) {
+  const std::string text =
+      "0,I want my money back,order id\n1,where is it,order id\n2,it is broken,refund\n"
+      "3,pay me back,refund\n4,when does it come,order id\n";
+  EXPECT_EQ(proposed(text).task.labels(), (std::vector<std::string>{"order id", "refund"}));
+}
+
 TEST(Propose, NumbersInOrderOfTheirSize) {
   std::string text = "text\tstars\n";
   for (int i = 0; i < 40; ++i) text += "a review of some length\t" + std::to_string(i % 11) + "\n";

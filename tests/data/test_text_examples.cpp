@@ -1,6 +1,8 @@
 // Rows as examples with prompts: generation, choice, cloze; the files of E2E, WebNLG and DART.
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "data/task.h"
 #include "data/text_score.h"
 #include "tests/data/expect_error.h"
@@ -314,6 +316,53 @@ TEST(Choice, OptionsOfAnInstructionAndOfColumns) {
   EXPECT_EQ(two[0].label, 1);
 }
 
+Task choice_by(const std::string& form) {
+  return parsed("name: c\nkind: choice\nprompt: q\noptions: o\ntarget: y\ntarget_form: " + form);
+}
+
+TEST(Choice, ThePlaceOfTheRightOption) {
+  const auto place = [](const std::string& form, const std::string& cell) {
+    return rows(R"({"q": "?", "o": ["w", "x", "y"], "y": )" + cell + "}", choice_by(form))[0].label;
+  };
+  EXPECT_EQ(place("index", "\"2\""), 2);
+  EXPECT_EQ(place("number", "3"), 2);
+  EXPECT_EQ(place("number", "\"1\""), 0);
+  EXPECT_EQ(place("letter", "\"C\""), 2);
+  EXPECT_EQ(place("letter", "\"a\""), 0);
+  for (const auto& [form, cell, expected] : std::vector<std::array<std::string, 3>>{
+           {"index", "3", "an option's index in 0..2, found \"3\""},
+           {"number", "0", "an option's number in 1..3, found \"0\""},
+           {"number", "-9223372036854775808", "an option's number in 1..3"},
+           {"letter", "\"D\"", "an option's letter in A..C, found \"D\""},
+           {"letter", "\"AB\"", "an option's letter in A..C"}}) {
+    const std::string message = input_error([&] { place(form, cell); });
+    EXPECT_NE(message.find(expected), std::string::npos) << message;
+  }
+}
+
+// As Hugging Face's data sets have ARC, whose names may be letters or digits.
+TEST(Choice, OptionsWithNames) {
+  const auto row = [](const std::string& options, const std::string& right) {
+    return rows(R"({"q": "?", "o": )" + options + R"(, "y": ")" + right + "\"}",
+                choice_by("cell"))[0];
+  };
+  const std::string letters = R"({"text": ["w", "x"], "label": ["A", "B"]})",
+                    digits = R"({"label": ["1", "2"], "text": ["2", "y"]})";
+  EXPECT_EQ(row(letters, "B").label, 1);
+  EXPECT_EQ(row(letters, "w").label, 0);
+  EXPECT_EQ(row(digits, "2").label, 1);  // a name before an option
+  EXPECT_EQ(row(R"({"A": "w", "B": "x"})", "B").label, 1);
+  EXPECT_EQ(row(digits, "2").at<ChoiceRow>().options, (std::vector<std::string>{"2", "y"}));
+  for (const auto& [options, expected] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"text": ["w", "x"], "label": ["A"]})", "as many labels as texts, found 1 and 2"},
+           {R"({"text": ["w", "x"]})",
+            "one with a text for each name, found [\"w\",\"x\"] at \"text\""},
+           {R"({"text": ["w", 1], "label": ["A", "B"]})", "found an element 1 that is none"}}) {
+    const std::string message = input_error([&] { row(options, "A"); });
+    EXPECT_NE(message.find(expected), std::string::npos) << message;
+  }
+}
+
 TEST(Choice, OptionsFromTheStartOfACell) {
   const Task task = parsed(
       "name: c\nkind: choice\nprompt: q\noptions: {column: o, after: '', separator: '/'}\n"
@@ -393,7 +442,7 @@ TEST(TextExampleMessages, EveryBadRow) {
             "f:1: column \"target\": the right option \"x\" appears twice among the options; give "
             "its index"},
            {choice, R"({"input": "a", "options": ["x", "y"], "target": null})",
-            "f:1: column \"target\": expected an option or its index, found null"},
+            "f:1: column \"target\": expected an option, its name or its place, found null"},
            {load_task("commonsense-choice", kTasks), R"({"instruction": "a", "answer": "x"})",
             "f:1: column \"instruction\": expected options after \"Answer format: \", found "
             "none"}}) {

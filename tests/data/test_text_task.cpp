@@ -106,6 +106,19 @@ TEST(TextTask, EveryKeyOfAGeneration) {
              "'{a|behind:####}'}\nmetrics: answer_number\n"));
 }
 
+TEST(TextTask, EveryFormOfATarget) {
+  for (const auto& [form, expected] :
+       std::vector<std::pair<std::string, TargetForm>>{{"index", TargetForm::kIndex},
+                                                       {"number", TargetForm::kNumber},
+                                                       {"letter", TargetForm::kLetter},
+                                                       {"text", TargetForm::kText}}) {
+    const Task task =
+        parsed("name: c\nkind: choice\nprompt: q\noptions: o\ntarget: y\ntarget_form: " + form);
+    EXPECT_EQ(task.at<Choice>().target_form, expected);
+    expect_reads_back(task);
+  }
+}
+
 TEST(TextTask, EveryKeyOfAChoice) {
   const Task task = parsed(
       "name: c\nkind: choice\nprompt: q\noptions: ['{a}', '{b}', neither]\nas: ' "
