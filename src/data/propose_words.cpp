@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/wording.h"
+#include "base/printable.h"
 #include "data/propose_parts.h"
 #include "data/task_parts.h"
 
@@ -70,8 +70,8 @@ const char* note_of(TargetForm form) {
   return "the right option, or its name";
 }
 
-// How many rows a task reads that say which option is right, and why it does not read the first of
-// the others.
+// How many rows a task reads that say which option is right, how many it does not read, and why not
+// the first of these.
 struct Reading {
   int64_t rows = 0, faulty = 0;
   std::string fault;
@@ -89,19 +89,19 @@ Reading reading_of(const std::string& yaml, const Table& table) {
   try {
     read(table);
     return out;
-  } catch (const InputError&) {
-    out = {};
+  } catch (const InputError& error) {
+    out = {0, 0, printable(error.what(), 400)};  // a comment is one line
   }
   Table one{table.source, table.columns, {}};
   for (size_t i = 0; i < std::min(table.rows.size(), kTried); ++i) {
     one.rows = {table.rows[i]};
     try {
       read(one);
-    } catch (const InputError& error) {
-      const std::string fault = error.what();
-      if (out.faulty++ == 0) out.fault = fault.substr(0, fault.find('\n'));
+    } catch (const InputError&) {
+      ++out.faulty;
     }
   }
+  out.faulty = std::max<int64_t>(out.faulty, 1);  // the first may stand behind the tried ones
   return out;
 }
 
@@ -201,8 +201,7 @@ std::optional<ProposedKeys> choice_keys(const Proposer& proposer, const Table& t
   }
   if (!best || most.rows <= most.faulty) return std::nullopt;
   if (most.faulty > 0)
-    out.remarks =
-        "# " + counted(most.faulty, "row") + " cannot be read so, the first: " + most.fault + "\n";
+    out.remarks = "# not every row can be read so, the first: " + most.fault + "\n";
   out.yaml +=
       noted(std::string("target_form: ") + target_form_word(*best), note_of(*best) + others);
   return out;

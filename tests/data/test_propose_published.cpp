@@ -142,9 +142,10 @@ TEST(ProposePublished, RowsThatAreFaultyAreToldAndTheOthersTell) {
           "\n";
   const Proposal found = propose_task(parse_table(rows, TableFormat::kJsonl, "rows"), "t");
   EXPECT_EQ(summary(found.task), "choice: question [{A}{B}{C}] -> answer by letter");
-  EXPECT_NE(found.yaml.find("# 1 row cannot be read so, the first: rows:13: column \"answer\": "
-                            "expected an option's letter in A..C, found \"E\"\n"),
-            std::string::npos)
+  EXPECT_NE(
+      found.yaml.find("# not every row can be read so, the first: rows:13: column \"answer\": "
+                      "expected an option's letter in A..C, found \"E\"\n"),
+      std::string::npos)
       << found.yaml;
 }
 
