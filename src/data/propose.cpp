@@ -134,6 +134,16 @@ std::optional<Table> without_header(const Table& table, const Column& label, con
   return out;
 }
 
+// The same where no column seems to be a label: the first row's cell may be what an id is called.
+std::optional<Table> without_misread_header(const Table& table, const Proposer& proposer) {
+  for (const Column& column : proposer.columns()) {
+    const Column* text = column.is_label() ? proposer.text(column) : nullptr;
+    if (text == nullptr) continue;
+    if (std::optional<Table> rows = without_header(table, column, *text)) return rows;
+  }
+  return std::nullopt;
+}
+
 Proposal worded_of(const ProposedKeys& keys, const Proposer& proposer, const Table& table,
                    const std::string& name, const std::string& format) {
   std::string yaml = head_comment(table, proposer, keys.used);
@@ -157,16 +167,10 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
   const Column* label = proposer.label();
   const Proposer::Pair pair = label == nullptr ? std::nullopt : proposer.texts(*label);
   const Column* text = pair ? pair->first : label == nullptr ? nullptr : proposer.text(*label);
-  // What is called like no label may be the first row's cell.
-  for (const Column& column : proposer.columns()) {
-    const Column* beside = text == nullptr && column.is_label() ? proposer.text(column) : nullptr;
-    if (beside == nullptr) continue;
-    if (const std::optional<Table> rows = without_header(table, column, *beside))
-      return proposal_of(*rows, name, format, true);
-  }
+  const std::optional<Table> rows = text != nullptr ? without_header(table, *label, *text)
+                                                    : without_misread_header(table, proposer);
+  if (rows) return proposal_of(*rows, name, format, true);
   if (text == nullptr) proposer.refuse();
-  if (const std::optional<Table> rows = without_header(table, *label, *text))
-    return proposal_of(*rows, name, format, true);
 
   std::vector<const Column*> used = {label, text};
   std::string yaml = "name: " + yaml_text(name) + "\n" + kind_yaml(*label);

@@ -105,6 +105,28 @@ Reading reading_of(const std::string& yaml, const Table& table) {
   return out;
 }
 
+// Adds the form by which most rows say which option is right, the others that fit as well, and the
+// first row that it does not read. False, and nothing is added, where it reads no more than half.
+bool add_target_form(const Proposer::Asked& asked, const Table& table, ProposedKeys& keys) {
+  std::optional<TargetForm> best;
+  Reading most;
+  std::string others;
+  for (const TargetForm form : forms_of(asked, table)) {
+    const Reading reading =
+        reading_of(keys.yaml + "target_form: " + target_form_word(form) + "\n", table);
+    if (reading.rows > 0 && reading.faulty == 0 && best && most.faulty == 0)
+      others += "; or " + target_form_word(form) + ", " + note_of(form);
+    if (reading.rows <= most.rows) continue;
+    best = form;
+    most = reading;
+  }
+  if (!best || most.rows <= most.faulty) return false;
+  keys.yaml += noted("target_form: " + target_form_word(*best), note_of(*best) + others);
+  if (most.faulty > 0)
+    keys.remarks = "# not every row can be read so, the first: " + most.fault + "\n";
+  return true;
+}
+
 ProposedKeys chat_keys(const Proposer& proposer) {
   ProposedKeys out{"kind: generation\n", {}, ""};
   const Proposer::Pair lists = proposer.turns_and_target();
@@ -185,26 +207,7 @@ std::optional<ProposedKeys> choice_keys(const Proposer& proposer, const Table& t
   out.yaml += is_list ? key_line("options", *asked->options.front()) : "options: [" + texts + "]\n";
   out.yaml += noted("as: \" {option}\"", "how an option follows the prompt");
   out.yaml += key_line("target", *asked->right) + "metrics: [accuracy]\n";
-  const auto with_form = [&](TargetForm form) {
-    return out.yaml + "target_form: " + target_form_word(form) + "\n";
-  };
-  std::optional<TargetForm> best;
-  Reading most;
-  std::string others;
-  for (const TargetForm form : forms_of(*asked, table)) {
-    const Reading reading = reading_of(with_form(form), table);
-    if (reading.rows > 0 && reading.faulty == 0 && best && most.faulty == 0)
-      others += std::string("; or ") + target_form_word(form) + ", " + note_of(form);
-    if (reading.rows <= most.rows) continue;
-    best = form;
-    most = reading;
-  }
-  if (!best || most.rows <= most.faulty) return std::nullopt;
-  if (most.faulty > 0)
-    out.remarks = "# not every row can be read so, the first: " + most.fault + "\n";
-  out.yaml +=
-      noted(std::string("target_form: ") + target_form_word(*best), note_of(*best) + others);
-  return out;
+  return add_target_form(*asked, table, out) ? std::optional(out) : std::nullopt;
 }
 
 }  // namespace

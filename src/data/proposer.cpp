@@ -15,6 +15,8 @@ bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+bool is_text(const Column& column) { return column.is_text(); }
+
 bool is_prose(const Column& column) { return column.is_text() && !column.is_number(); }
 
 bool are_prose(const Column& a, const Column& b) { return is_prose(a) && is_prose(b); }
@@ -144,7 +146,7 @@ const Column* Proposer::named_value() const {
 const Column* Proposer::label_by_name() const {
   if (const Column* column = first_named(kLabelNames, may_be_label)) return column;
   if (const Column* column = first_named(kTopicNames, may_be_label)) return column;
-  if (const Column* column = named_label()) return column;
+  if (const Column* column = first_ending(kLabelNames, may_be_label)) return column;
   return named_value();
 }
 
@@ -181,18 +183,18 @@ std::vector<const Column*> Proposer::other_labels() const {
 const Column* Proposer::text(const Column& label) const {
   const auto may_be = [&](const Column& column) { return &column != &label && column.is_text(); };
   if (const Column* column = first_named(kTextNames, may_be)) return column;
-  const Pair told = first_pair(kPromptPairs, [&](const Column& prompt, const Column& target) {
+  const Pair answered = first_pair(kPromptPairs, [&](const Column& prompt, const Column& target) {
     return may_be(prompt) && may_be(target);
   });
-  if (told) return told->first;  // what was answered is not what was asked
+  if (answered) return answered->first;  // of the two a label tells of what was asked
   const Column* longest = nullptr;
   for (const Column& column : columns_) {
     if (&column == id_ || !may_be(column)) continue;
     if (longest == nullptr || column.characters > longest->characters) longest = &column;
   }
-  const bool is_told =
+  const bool is_named_text =
       longest != nullptr && is_one_of(kTextWords, last_word(names_[longest->index]));
-  const Column* late = is_told ? nullptr : first_named(kLateTextNames, may_be);
+  const Column* late = is_named_text ? nullptr : first_named(kLateTextNames, may_be);
   return late != nullptr ? late : longest;
 }
 
@@ -237,14 +239,11 @@ Proposer::Pair Proposer::turns_and_target() const {
 const Column* Proposer::context(const Column& prompt) const {
   const std::string name = folded(prompt.name);
   if (is_one_of(kPassageNames, name)) return nullptr;
-  const auto is_text = [](const Column& column) { return column.is_text(); };
   return name == "instruction" ? first_named(kInputNames, is_text)
                                : first_named(kPassageNames, is_text);
 }
 
-const Column* Proposer::system() const {
-  return first_named(kSystemNames, [](const Column& column) { return column.is_text(); });
-}
+const Column* Proposer::system() const { return first_named(kSystemNames, is_text); }
 
 std::vector<const Column*> Proposer::counted_on(std::string_view stem, size_t least) const {
   const auto from = [&](const std::string& before, int64_t first, bool is_letter) {
@@ -318,9 +317,9 @@ bool Proposer::is_chat() const {
   const Column* column = turns();
   if (column == nullptr) return false;
   const bool is_named_so = column->name == "messages" || column->name == "conversations";
-  const auto is_there = [&](std::string_view name) { return named(name) != nullptr; };
-  return is_named_so || (std::none_of(std::begin(kLabelNames), std::end(kLabelNames), is_there) &&
-                         std::none_of(std::begin(kTopicNames), std::end(kTopicNames), is_there));
+  const auto any = [](const Column&) { return true; };
+  return is_named_so ||
+         (first_named(kLabelNames, any) == nullptr && first_named(kTopicNames, any) == nullptr);
 }
 
 void Proposer::refuse() const {
