@@ -144,27 +144,12 @@ void check_trust(const EvalFlags& flags, const AskedSubject& asked) {
         "samples: --routing, --dropout-passes or --beside");
 }
 
-// Rows of another kind. A column of labels is not read: theirs may be of their own kind.
-std::vector<Example> unlabelled_examples(const EvalFlags& flags, const Task& task) {
-  Table table = read_table(flags.out_of_domain, table_options(task));
-  const std::optional<size_t> label = table.find_column(task.labelled()->label_column);
-  if (label) {
-    const auto at = static_cast<std::ptrdiff_t>(*label);
-    table.columns.erase(table.columns.begin() + at);
-    for (Row& row : table.rows) {
-      row.cells.erase(row.cells.begin() + at);
-      if (!row.kinds.empty()) row.kinds.erase(row.kinds.begin() + at);
-    }
-  }
-  return to_examples(table, task, LabelUse::kOptional);
-}
-
 Dataset read_others(const EvalFlags& flags, const AskedSubject& asked) {
   const Task& task = asked.task();
   const bool is_text = task.kind() == TaskKind::kGeneration;
-  std::vector<Example> examples =
-      is_text ? read_examples(flags.out_of_domain, task, LabelUse::kRequired)
-              : unlabelled_examples(flags, task);
+  const LabelUse use =  // rows of another kind may have labels of their own
+      is_text ? LabelUse::kRequired : LabelUse::kIgnored;
+  std::vector<Example> examples = read_examples(flags.out_of_domain, task, use);
   asked.check_rows(examples);
   Dataset rows = encode_examples(std::move(examples), task, asked.opened.text, asked.model().config,
                                  asked.subject.max_length,

@@ -54,6 +54,7 @@ class Predictor {
 
   void answer() {
     feed_.check([&](const Table& table, const Dataset& data) { columns_.bind(table, data); });
+    columns_.check_found();
     if (!feed_.comes_in_pieces()) open();
     const bool shows_progress = !flags_.subject.is_quiet && !feed_.comes_in_pieces();
     Progress progress("row", feed_.num_rows(), done_.num_read,
@@ -220,8 +221,8 @@ void add_predict(CLI::App& app, Action& action) {
       ->add_option("--columns", flags->columns,
                    "what to write of a row, divided by commas: id, text, gold, prediction, "
                    "probability, probabilities, logits (of a "
-                   "choice chosen, scores, options), or any column of --data; default: id, "
-                   "prediction and the numbers")
+                   "choice chosen, scores, options), or any column of --data, also one inside "
+                   "another (meta.url); default: id, prediction and the numbers")
       ->delimiter(',');
   command->add_flag("--errors", flags->only_errors,
                     "write only rows whose prediction is wrong; each needs a label");

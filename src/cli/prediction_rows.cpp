@@ -79,7 +79,8 @@ PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task&
 
 PredictionColumns::Column PredictionColumns::column_of(const std::string& name,
                                                        const Task& task) const {
-  Column column{name, "", std::nullopt, {}};
+  Column column;
+  column.name = name;
   const bool is_own = std::find(own_.begin(), own_.end(), name) != own_.end();
   if (!is_own) column.input = name.starts_with(kInput) ? name.substr(kInput.size()) : name;
   const bool is_by_label = name == "probabilities" || name == "variances";
@@ -102,10 +103,15 @@ std::vector<std::string> PredictionColumns::header() const {
   return names;
 }
 
-void PredictionColumns::bind(const Table& table, const Dataset& data) {
+void PredictionColumns::bind(const Table& file, const Dataset& data) {
+  std::vector<std::string> asked;
+  for (const Column& column : columns_) asked.push_back(column.input);
+  opened_ = with_inner_columns(file, asked);
+  const Table& table = opened_ ? *opened_ : file;
   for (Column& column : columns_) {
     if (column.input.empty()) continue;
     column.index = table.find_column(column.input);
+    find_in_rows(table, file.columns.size(), column);
     if (column.index || table_ != nullptr)
       continue;  // of rows that come in pieces, later ones may lack a key
     std::vector<std::string> known = own_;
@@ -116,6 +122,22 @@ void PredictionColumns::bind(const Table& table, const Dataset& data) {
   }
   table_ = &table;
   if (format_ == TableFormat::kTsv) check_cells(table, data);
+}
+
+// Of a path into a column whether a row of `table` has it, and else what there is.
+void PredictionColumns::find_in_rows(const Table& table, size_t num_own, Column& column) {
+  if (!column.index || column.is_found) return;
+  const size_t index = *column.index;
+  const auto has_it = [&](const Row& row) { return row.kind(index) != CellKind::kMissing; };
+  column.is_found = index < num_own || std::any_of(table.rows.begin(), table.rows.end(), has_it);
+  if (!column.is_found) column.hint = inner_names_hint(table, index);
+}
+
+void PredictionColumns::check_found() const {
+  for (const Column& column : columns_) {
+    if (column.index && !column.is_found)
+      throw InputError("--columns: no row has " + quote(column.name) + column.hint);
+  }
 }
 
 // What is not known before a row is answered is a number, or a label.

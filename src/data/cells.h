@@ -30,6 +30,8 @@ inline bool is_absent(const Table& table, size_t row, size_t column) {
 using CellText = std::function<std::string(size_t row)>;
 CellText text_of_row(const Template& text, const Table& table, const std::string& purpose);
 
+// A list or an object in JSON. Requires: the cell is one. Throws InputError for a repeated key.
+Node tree_cell(const Table& table, size_t row, size_t column);
 // A cell that is a list in JSON, of what `wanted` says. Throws InputError.
 Node list_cell(const Table& table, size_t row, size_t column, const std::string& wanted);
 // The texts of a list in a document, and of a cell that is one. Throws InputError.

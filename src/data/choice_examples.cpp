@@ -6,6 +6,7 @@
 #include "base/wording.h"
 #include "data/bound_template.h"
 #include "data/cells.h"
+#include "data/inner_columns.h"
 
 namespace graft::detail {
 
@@ -16,14 +17,34 @@ struct Offer {
   std::vector<std::string> names;  // of each option, where the row gives them some; else none
 };
 
-// A list of texts; or as Hugging Face's data sets have ARC, OpenBookQA and CommonsenseQA,
-// {"text": [...], "label": ["A", ...]}; or as MedQA's authors have it, {"A": text, ...}.
+// [{"text": ..., "label": "A"}, ...].
+Offer listed_offer(const Node& list, const std::string& at) {
+  Offer out;
+  for (const Node& item : list.items) {
+    const Node *text = item.kind == Node::Kind::kMap ? item.find("text") : nullptr,
+               *name = text != nullptr ? item.find("label") : nullptr;
+    if (name == nullptr || !text->is_string || !name->is_string)
+      throw InputError(at + "expected a list of texts, or of objects whose text and label are " +
+                       "texts, found " + to_json(item, -1));
+    out.options.push_back(text->scalar);
+    out.names.push_back(name->scalar);
+  }
+  return out;
+}
+
+// A list of texts; or as the authors of ARC, OpenBookQA and CommonsenseQA have them, of objects
+// {text, label}; or as Hugging Face's data sets have these, {"text": [...], "label": ["A", ...]};
+// or as MedQA's authors have it, {"A": text, ...}.
 Offer offer_cell(const Table& table, size_t row, size_t column) {
   const std::string& cell = table.rows[row].cells[column];
-  if (table.rows[row].kind(column) != CellKind::kTree || !cell.starts_with('{'))
-    return {texts_cell(table, row, column), {}};
+  const bool is_object = table.rows[row].kind(column) == CellKind::kTree && cell.starts_with('{');
   const std::string at = cell_at(table, row, column);
-  const Node object = parse_json(cell, table.source);
+  if (!is_object) {
+    const Node list = list_cell(table, row, column, "a list of texts");
+    const bool has_objects = !list.items.empty() && list.items[0].kind == Node::Kind::kMap;
+    return has_objects ? listed_offer(list, at) : Offer{texts_of(list, at), {}};
+  }
+  const Node object = tree_cell(table, row, column);
   const auto is_list = [&](const char* key) {
     const Node* node = object.find(key);
     return node != nullptr && node->kind == Node::Kind::kList;
@@ -113,7 +134,7 @@ class ChoiceRows {
                        std::to_string(offer.options.size()));
     const bool is_there =
         target_ && !is_absent(table_, row, *target_) &&
-        !(use_ == LabelUse::kOptional && table_.rows[row].cells[*target_].empty());
+        (use_ == LabelUse::kRequired || !table_.rows[row].cells[*target_].empty());
     if (is_there || use_ == LabelUse::kRequired)
       example.label = static_cast<double>(right_option(row, offer));
     for (const std::string& option : offer.options) own.options.push_back(written(row, option));
@@ -144,7 +165,8 @@ class ChoiceRows {
     const CellKind kind = table_.rows[row].kind(*target_);
     const std::string& cell = table_.rows[row].cells[*target_];
     if (kind != CellKind::kText && kind != CellKind::kNumber)
-      throw InputError(at + "expected an option, its name or its place, found " + kind_shown(kind));
+      throw InputError(at + "expected an option, its name or its place, found " + kind_shown(kind) +
+                       inner_names_hint(table_, *target_));
     TargetForm form = task_.at<Choice>().target_form;
     if (form == TargetForm::kByCell)
       form =

@@ -6,45 +6,10 @@
 #include "base/spelling.h"
 #include "base/wording.h"
 #include "data/cells.h"
+#include "data/inner_columns.h"
+#include "data/task_parts.h"
 
 namespace graft {
-
-namespace detail {
-
-std::string kind_shown(CellKind kind) {
-  switch (kind) {
-    case CellKind::kText: return "a text";
-    case CellKind::kNumber: return "a number";
-    case CellKind::kBoolean: return "a truth value";
-    case CellKind::kNull: return "null";
-    case CellKind::kMissing: return "no such key";
-    case CellKind::kTree: return "a list or an object";
-  }
-  return "";
-}
-
-std::string cell_at(const Table& table, size_t row, size_t column) {
-  return table.at(row) + "column " + quote(table.columns[column]) + ": ";
-}
-
-const std::string& text_cell(const Table& table, size_t r, size_t column) {
-  const CellKind kind = table.rows[r].kind(column);
-  if (kind == CellKind::kText) return table.rows[r].cells[column];
-  throw InputError(cell_at(table, r, column) + "expected a text, found " + kind_shown(kind) +
-                   (kind == CellKind::kNumber || kind == CellKind::kBoolean
-                        ? " " + table.rows[r].cells[column] + "; put it in quotes"
-                        : ""));
-}
-
-std::string decimal_point_hint(const std::string& cell) {
-  const size_t comma = cell.find(',');
-  if (comma == std::string::npos) return "";
-  std::string text = cell;
-  text[comma] = '.';
-  return finite_number(text) ? "; write " + text : "";
-}
-
-}  // namespace detail
 
 namespace {
 
@@ -123,10 +88,13 @@ std::string fault_text(const LabelFault& fault, const Table& table, size_t colum
     case LabelProblem::kAbsent:
       what = "expected a label, found " +
              (kind == CellKind::kText ? "an empty field" : kind_shown(kind));
-      way_out = "; label every row, or take out those without (" + option_name("on_error") +
-                " skip, where the command has it)";
+      way_out = inner_names_hint(table, column) + "; label every row, or take out those without (" +
+                option_name("on_error") + " skip, where the command has it)";
       break;
-    case LabelProblem::kTree: what = "expected a label, found " + kind_shown(kind); break;
+    case LabelProblem::kTree:  // of a list the first label would be one of several
+      what = "expected a label, found " + kind_shown(kind);
+      way_out = text.starts_with('{') ? inner_names_hint(table, column) : "";
+      break;
     case LabelProblem::kNoNumber:
       what = "expected a finite number, found " + quote(text);
       way_out = detail::decimal_point_hint(text);
@@ -183,6 +151,12 @@ std::optional<double> label_of(const Table& table, size_t r, size_t column, cons
   return classes == nullptr ? finite_number(text) : static_cast<double>(*classes->find_label(text));
 }
 
+std::vector<std::string> names_of_columns(const Task& task) {
+  std::vector<std::string> names;
+  for (const auto& [key, column] : detail::named_columns(task)) names.push_back(column);
+  return names;
+}
+
 Example numbered_example(const Table& table, size_t r) {
   Example example;
   example.id = table.first_row + static_cast<int64_t>(r);
@@ -202,7 +176,7 @@ void take_id(const Table& table, size_t r, const Task& task, Example& example) {
   if (kind == CellKind::kNull || kind == CellKind::kMissing) return;  // numbered
   if (kind != CellKind::kText && kind != CellKind::kNumber) {
     throw InputError(cell_at(table, r, column) + "expected an id (a text or a number), found " +
-                     kind_shown(kind));
+                     kind_shown(kind) + inner_names_hint(table, column));
   }
   if (table.rows[r].cells[column].empty())
     throw InputError(cell_at(table, r, column) + "expected an id, found an empty field");
@@ -218,7 +192,8 @@ detail::Filler labelled_filler(const Table& table, const Task& task, LabelUse us
   detail::CellText second;
   if (columns.second)
     second = detail::text_of_row(*columns.second, table, "the second text" + of_task);
-  std::optional<size_t> label = table.find_column(columns.label_column);
+  std::optional<size_t> label;
+  if (use == LabelUse::kOptional) label = table.find_column(columns.label_column);
   if (use == LabelUse::kRequired) label = table.column(columns.label_column, "the label" + of_task);
   if (label) check_labels(table, *label, task, use);
   detail::Filler fill_cloze;
@@ -241,31 +216,8 @@ detail::Filler filler_of(const Table& table, const Task& task, LabelUse use) {
   throw InternalError("unknown kind of task");
 }
 
-}  // namespace
-
-const std::string* Example::second() const {
-  const auto* own = find<LabelledRow>();
-  return own != nullptr && own->second ? &*own->second : nullptr;
-}
-
-const std::string& Example::group() const {
-  static const std::string kNone;
-  if (const auto* own = find<GenerationRow>()) return own->group;
-  const auto* own = find<ChoiceRow>();
-  return own != nullptr ? own->group : kNone;
-}
-
-const std::string& GenerationRow::truth() const {
-  static const std::string kNone;
-  return answer ? *answer : references.empty() ? kNone : references.front();
-}
-
-std::string Example::where() const {
-  if (source == nullptr) return "row " + id_text + ": ";
-  return line > 0 ? row_place(*source, line, entry) : *source + ": ";
-}
-
-std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use) {
+// Requires: the table has the columns inside others.
+std::vector<Example> examples_of_rows(const Table& table, const Task& task, LabelUse use) {
   for (const Row& row : table.rows) {
     if (!row.fault.empty()) throw InputError(row.fault);
   }
@@ -303,11 +255,42 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
   return examples;
 }
 
+}  // namespace
+
+const std::string* Example::second() const {
+  const auto* own = find<LabelledRow>();
+  return own != nullptr && own->second ? &*own->second : nullptr;
+}
+
+const std::string& Example::group() const {
+  static const std::string kNone;
+  if (const auto* own = find<GenerationRow>()) return own->group;
+  const auto* own = find<ChoiceRow>();
+  return own != nullptr ? own->group : kNone;
+}
+
+const std::string& GenerationRow::truth() const {
+  static const std::string kNone;
+  return answer ? *answer : references.empty() ? kNone : references.front();
+}
+
+std::string Example::where() const {
+  if (source == nullptr) return "row " + id_text + ": ";
+  return line > 0 ? row_place(*source, line, entry) : *source + ": ";
+}
+
+std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use) {
+  const std::optional<Table> opened = with_inner_columns(table, names_of_columns(task));
+  return examples_of_rows(opened ? *opened : table, task, use);
+}
+
 Example named_example(const Table& table, size_t row, const Task& task) {
   Example example = numbered_example(table, row);
-  if (!table.rows[row].fault.empty()) return example;
+  if (!table.rows[row].fault.empty() || !task.id_column) return example;
   try {
-    take_id(table, row, task, example);
+    const Table alone{.source = table.source, .columns = table.columns, .rows = {table.rows[row]}};
+    const std::optional<Table> opened = with_inner_columns(alone, {*task.id_column});
+    take_id(opened ? *opened : alone, 0, task, example);
   } catch (const InputError&) {  // which may be what is wrong with the row
   }
   return example;
@@ -321,7 +304,9 @@ TableOptions table_options(const Task& task) {
 }
 
 std::vector<Example> read_examples(const Path& path, const Task& task, LabelUse use) {
-  return to_examples(read_table(path, table_options(task)), task, use);
+  Table table = read_table(path, table_options(task));
+  add_inner_columns(table, names_of_columns(task));
+  return examples_of_rows(table, task, use);
 }
 
 }  // namespace graft

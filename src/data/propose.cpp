@@ -98,6 +98,11 @@ std::string head_comment(const Table& table, const Proposer& proposer,
                     counted(static_cast<int64_t>(table.rows.size()), "row") + "\n";
   for (const Column& column : proposer.columns()) {
     const bool is_used = std::find(used.begin(), used.end(), &column) != used.end();
+    const bool is_around =
+        column.trees > 0 && std::any_of(used.begin(), used.end(), [&](const Column* inner) {
+          return inner->name.starts_with(column.name + ".");
+        });
+    if (!is_used && (is_around || proposer.is_inner(column))) continue;
     if (!is_used)
       out += "# not used: column " + quote(column.name) + ", " +
              count_text(static_cast<int64_t>(column.groups.size())) + " values\n";

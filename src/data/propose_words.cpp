@@ -45,7 +45,8 @@ const char* const kModelsFormat = "the model's own chat format";
 // How rows may say which of their options is right, the likelier first.
 std::vector<TargetForm> forms_of(const Proposer::Asked& asked, const Table& table) {
   const Column& right = *asked.right;
-  const bool has_names = asked.options.front()->first_tree.starts_with('{');
+  const std::string& options = asked.options.front()->first_tree;
+  const bool has_names = options.starts_with('{') || options.starts_with("[{");
   const bool has_texts = std::any_of(table.rows.begin(), table.rows.end(), [&](const Row& row) {
     return row.kind(right.index) == CellKind::kText;
   });
@@ -70,6 +71,9 @@ const char* note_of(TargetForm form) {
   return "the right option, or its name";
 }
 
+// Of a comment, which is one line.
+std::string fault_line(const InputError& fault) { return printable(fault.what(), 400); }
+
 // How many rows a task reads that say which option is right, how many it does not read, and why not
 // the first of these.
 struct Reading {
@@ -77,10 +81,24 @@ struct Reading {
   std::string fault;
 };
 
+Task tried_task(const std::string& yaml) {
+  const std::string source = "proposed task";
+  return parse_task(parse_yaml("name: tried\n" + yaml, source), source);
+}
+
+// A comment that tells the first row which a task cannot train on; "" where there is none.
+std::string unread_remark(const std::string& yaml, const Table& table) {
+  try {
+    to_examples(table, tried_task(yaml), LabelUse::kRequired);
+    return "";
+  } catch (const InputError& fault) {
+    return "# not every row can be read so, the first: " + fault_line(fault) + "\n";
+  }
+}
+
 Reading reading_of(const std::string& yaml, const Table& table) {
   constexpr size_t kTried = 1000;  // rows, where some are faulty: enough to tell
-  const std::string source = "proposed task";
-  const Task task = parse_task(parse_yaml("name: tried\n" + yaml, source), source);
+  const Task task = tried_task(yaml);
   Reading out;
   const auto read = [&](const Table& rows) {
     for (const Example& example : to_examples(rows, task, LabelUse::kOptional))
@@ -90,7 +108,7 @@ Reading reading_of(const std::string& yaml, const Table& table) {
     read(table);
     return out;
   } catch (const InputError& error) {
-    out = {0, 0, printable(error.what(), 400)};  // a comment is one line
+    out = {0, 0, fault_line(error)};
   }
   Table one{table.source, table.columns, {}};
   for (size_t i = 0; i < std::min(table.rows.size(), kTried); ++i) {
@@ -170,26 +188,70 @@ std::string ready_task(const Proposer& proposer, const Column& target, const Col
 }
 
 // `label`: what the rows could be classified by instead, or null.
+std::string generation_line(const Column* label) {
+  if (label == nullptr) return "kind: generation\n";
+  return noted("kind: generation", std::string("or ") +
+                                       (is_amount(*label) ? "regression" : "classification") +
+                                       ", by label: " + yaml_text(label->name));
+}
+
+std::string plain_line() {
+  return noted("chat: none",
+               "model: as a user's and an assistant's turn in the model's own format");
+}
+
 ProposedKeys prompt_keys(const Proposer& proposer, const Column* label) {
   const auto [prompt, target] = *proposer.prompt();
   const Column *context = proposer.context(*prompt), *system = proposer.system();
   ProposedKeys out;
-  out.yaml = label == nullptr ? "kind: generation\n"
-                              : noted("kind: generation",
-                                      std::string("or ") +
-                                          (is_amount(*label) ? "regression" : "classification") +
-                                          ", by label: " + yaml_text(label->name));
-  out.yaml += prompt_yaml(*prompt, context, out.used) + target_line(*target);
+  out.yaml = generation_line(label) + prompt_yaml(*prompt, context, out.used);
+  out.yaml += target_line(*target);
   out.used.push_back(target);
   if (system != nullptr) out.yaml += system_yaml(*system, out.used);
-  out.yaml += system != nullptr ? noted("chat: model", kModelsFormat)
-                                : noted("chat: none",
-                                        "model: as a user's and an assistant's turn in the "
-                                        "model's own format");
+  out.yaml += system != nullptr ? noted("chat: model", kModelsFormat) : plain_line();
   out.yaml += "metrics: [rouge_l]\n";
   if (prompt->name == "instruction" && target->name == "output" && system == nullptr)
     out.ready = ready_task(proposer, *target, context);
   return out;
+}
+
+// A prompt with several answers.
+ProposedKeys answered_keys(const Proposer::Answered& asked, const Proposer& proposer,
+                           const Table& table) {
+  const Column *context = proposer.context(*asked.prompt), *label = proposer.label();
+  const bool is_told = label == asked.prompt || label == context;
+  ProposedKeys out;
+  out.yaml = generation_line(is_told ? nullptr : label) +
+             prompt_yaml(*asked.prompt, context, out.used) + target_line(*asked.target);
+  out.used.push_back(asked.target);
+  if (asked.references != nullptr) {
+    out.used.push_back(asked.references);
+    out.yaml += noted("references: " + yaml_text(asked.references->name),
+                      "what is written may be any of these");
+  }
+  out.yaml += plain_line() + "metrics: [rouge_l, exact_match]\n";
+  out.remarks = unread_remark(out.yaml, table);
+  return out;
+}
+
+ProposedKeys translation_keys(const Column& from, const Column& to, const Column* label) {
+  return {generation_line(label) +
+              noted("prompt: " + yaml_text(from.name),
+                    "or with words around it: \"translate to ...: " + place(from) + "\"") +
+              noted("target: " + yaml_text(to.name), "the two may change places") + plain_line() +
+              "metrics: [bleu]\n",
+          {&from, &to},
+          ""};
+}
+
+// What is found inside lists and objects.
+std::optional<ProposedKeys> inner_keys(const Proposer& proposer, const Table& table) {
+  const Column* label = proposer.label();
+  if (label != nullptr && Proposer::is_named_label(*label)) return std::nullopt;
+  if (const auto asked = proposer.answered()) return answered_keys(*asked, proposer, table);
+  if (const Proposer::Pair pair = proposer.translation())
+    return translation_keys(*pair->first, *pair->second, label);
+  return std::nullopt;
 }
 
 // Nothing where the rows have no options, or where most do not say which is right.
@@ -222,7 +284,7 @@ std::optional<ProposedKeys> keys_in_words(const Proposer& proposer, const Table&
   if (proposer.is_chat()) return chat_keys(proposer);
   if (const auto keys = choice_keys(proposer, table)) return keys;
   const Proposer::Pair prompts = proposer.prompt();
-  if (!prompts) return std::nullopt;
+  if (!prompts) return inner_keys(proposer, table);
   const Column* label = proposer.label();
   if (label == nullptr) return prompt_keys(proposer, nullptr);
   const bool is_told =  // what comes again is what a model is told, and no answer

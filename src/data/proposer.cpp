@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "base/wording.h"
 #include "data/cells.h"
+#include "data/inner_columns.h"
+#include "data/usual_paths.h"
 
 namespace graft::detail {
 
@@ -32,6 +34,12 @@ bool first_tree_fits(const Column& column, const Fits& fits) {
   }
 }
 
+bool are_all_texts(const Node& list) {
+  return list.kind == Node::Kind::kList &&
+         std::all_of(list.items.begin(), list.items.end(),
+                     [](const Node& item) { return item.is_string; });
+}
+
 bool holds_turns(const Column& column) {
   return first_tree_fits(column, [](const Node& list) {
     if (list.kind != Node::Kind::kList || list.items.front().kind != Node::Kind::kMap) return false;
@@ -41,12 +49,16 @@ bool holds_turns(const Column& column) {
   });
 }
 
-// Lists of texts, objects of such and their names, or objects of texts by their names.
+// Lists of texts, lists of objects {text, label}, objects of two such lists, or of texts by their
+// names.
 bool holds_options(const Column& column) {
   const auto are_options = [](const Node& list) {
     return list.kind == Node::Kind::kList && list.items.size() >= 2 &&
-           std::all_of(list.items.begin(), list.items.end(),
-                       [](const Node& item) { return item.is_string; });
+           std::all_of(list.items.begin(), list.items.end(), [](const Node& item) {
+             const bool is_object = item.kind == Node::Kind::kMap;
+             return item.is_string ||
+                    (is_object && item.find("text") != nullptr && item.find("label") != nullptr);
+           });
   };
   return first_tree_fits(column, [&](const Node& tree) {
     if (tree.kind != Node::Kind::kMap) return are_options(tree);
@@ -87,7 +99,9 @@ const std::string& first_cell(const Column& column) {
 
 }  // namespace
 
-Proposer::Proposer(const Table& table) : table_(table) {
+Proposer::Proposer(const Table& file) : file_(file) {
+  const std::optional<Table> opened = with_inner_columns(file, usual_paths(file));
+  const Table& table = opened ? *opened : file;
   for (size_t i = 0; i < table.columns.size(); ++i) {
     columns_.push_back(column_of(table, i));
     names_.push_back(folded(table.columns[i]));
@@ -151,7 +165,7 @@ const Column* Proposer::label_by_name() const {
 }
 
 std::vector<const Column*> Proposer::guessed_labels() const {
-  const bool has_few = columns_.size() - (id_ != nullptr ? 1 : 0) <= 2;
+  const bool has_few = file_.columns.size() - (id_ != nullptr ? 1 : 0) <= 2;
   std::vector<const Column*> out;
   for (const Column& column : columns_) {
     const std::string& name = names_[column.index];
@@ -159,7 +173,8 @@ std::vector<const Column*> Proposer::guessed_labels() const {
     const bool is_key = (is_one_of(kKeyWords, last) || is_one_of(kIdNames, last)) &&
                         !has_word(kLabelNames, name) && !has_word(kTopicNames, name);
     const bool is_beside = !has_few && (is_key || is_one_of(kBesideNames, name));
-    if (&column != id_ && column.is_label() && !is_beside) out.push_back(&column);
+    if (&column != id_ && column.is_label() && !is_beside && !is_inner(column))
+      out.push_back(&column);
   }
   std::stable_sort(out.begin(), out.end(), [](const Column* a, const Column* b) {
     return a->groups.size() < b->groups.size();
@@ -181,7 +196,9 @@ std::vector<const Column*> Proposer::other_labels() const {
 }
 
 const Column* Proposer::text(const Column& label) const {
-  const auto may_be = [&](const Column& column) { return &column != &label && column.is_text(); };
+  const auto may_be = [&](const Column& column) {
+    return &column != &label && column.is_text() && !is_inner(column);
+  };
   if (const Column* column = first_named(kTextNames, may_be)) return column;
   const Pair answered = first_pair(kPromptPairs, [&](const Column& prompt, const Column& target) {
     return may_be(prompt) && may_be(target);
@@ -228,6 +245,28 @@ Proposer::Pair Proposer::prompt() const {
   return first_pair(kSummaryPairs, [](const Column& text, const Column& summary) {
     return are_prose(text, summary) && !summary.is_label();
   });
+}
+
+std::optional<Proposer::Answered> Proposer::answered() const {
+  for (const AnswerPaths& paths : kAnswerPaths) {
+    const Column *prompt = named(paths.prompt), *target = named(paths.target),
+                 *references = named(paths.references);
+    if (prompt == nullptr || target == nullptr || !is_prose(*prompt) || !target->is_text())
+      continue;
+    const bool are_texts = references != nullptr && first_tree_fits(*references, are_all_texts);
+    return Answered{prompt, target, are_texts ? references : nullptr};
+  }
+  return std::nullopt;
+}
+
+Proposer::Pair Proposer::translation() const {
+  const std::string outer = std::string(kLanguagesName) + ".";
+  std::vector<const Column*> found;
+  for (const Column& column : columns_) {
+    const bool is_language = is_inner(column) && names_[column.index].starts_with(outer);
+    if (is_language && is_prose(column)) found.push_back(&column);
+  }
+  return found.size() < 2 ? Pair() : std::pair{found[0], found[1]};
 }
 
 Proposer::Pair Proposer::turns_and_target() const {
@@ -324,9 +363,10 @@ bool Proposer::is_chat() const {
 
 void Proposer::refuse() const {
   std::string message =
-      table_.source +
+      file_.source +
       ": no column can be told to be a label (a few values that come again) beside a text:";
   for (const Column& column : columns_) {
+    if (is_inner(column)) continue;
     message += "\n  " + quote(column.name) + ": " +
                count_text(static_cast<int64_t>(column.groups.size())) + " values in " +
                counted(column.rows, "row");

@@ -27,10 +27,18 @@ class Proposer {
     const Column* right;
   };
 
-  explicit Proposer(const Table& table);  // The table must outlive it.
-  Proposer(const Proposer&) = delete;     // Answers point into it.
+  struct Answered {
+    const Column *prompt, *target, *references;  // the last may be null
+  };
+
+  explicit Proposer(const Table& file);  // The table must outlive it.
+  Proposer(const Proposer&) = delete;    // Answers point into it.
   Proposer& operator=(const Proposer&) = delete;
   const std::vector<Column>& columns() const { return columns_; }
+
+  // Whether it stands inside another column, under a usual path. Such a one is no label and no text
+  // of a classification by guess.
+  bool is_inner(const Column& column) const { return column.index >= file_.columns.size(); }
 
   const Column* named(std::string_view name) const;
   // By a usual name, and another value in every row.
@@ -48,7 +56,11 @@ class Proposer {
   Pair texts(const Column& label) const;
   // A prompt and its target, likewise; the target may be a number.
   Pair prompt() const;
-  // The same where the prompt is a list of turns, and the target one or a text.
+  // A prompt with the first of its answers, and a list of all.
+  std::optional<Answered> answered() const;
+  // A text in two languages, the first two of those that a row has.
+  Pair translation() const;
+  // A prompt and its target where the prompt is a list of turns, and the target one or a text.
   Pair turns_and_target() const;
   // What a prompt speaks of: the input of an instruction, the passage of a question.
   const Column* context(const Column& prompt) const;
@@ -84,7 +96,7 @@ class Proposer {
   std::vector<const Column*> counted_on(std::string_view stem, size_t least) const;
   std::vector<const Column*> options() const;
 
-  const Table& table_;
+  const Table& file_;
   std::vector<Column> columns_;
   std::vector<std::string> names_;  // folded, of each column
   const Column* id_ = nullptr;

@@ -121,24 +121,12 @@ void read_columns(Options& options, Task& task) {
       options.fault(list, "column " + quote(column) + " appears twice");
   }
   if (names.empty()) return;
-  const auto check = [&](std::string_view key, const std::optional<std::string>& column) {
-    if (!column || column->empty() || seen.contains(*column))
-      return;  // an empty one has its fault already, or the kind has none
-    options.fault(key, quote(*column) + " is not in " + list + did_you_mean(*column, names) +
+  for (const auto& [key, column] : detail::named_columns(task)) {
+    const bool has_fault = column.empty(), may_lack = key == "id" && task.columns.empty();
+    if (has_fault || may_lack || seen.contains(column)) continue;
+    options.fault(key, quote(column) + " is not in " + list + did_you_mean(column, names) +
                            "; there are " + listed_names(names));
-  };
-  if (const Labelled* labelled = task.labelled()) {
-    for (const std::string& column : labelled->text.columns()) check("text", column);
-    if (labelled->second) {
-      for (const std::string& column : labelled->second->columns()) check("second", column);
-    }
-    check("label", labelled->label_column);
   }
-  if (!task.columns.empty()) check("id", task.id_column);  // where a file has it
-  check("embedding", task.embedding_column);
-  check("subspace", task.subspace_column);
-  if (const Prompted* prompted = task.prompted()) check("group", prompted->group_column);
-  for (const auto& [key, column] : detail::text_columns(task)) check(key, column);
 }
 
 bool shows(const Template& text, const std::string& column) {

@@ -207,8 +207,9 @@ struct Example {
 
 enum class LabelUse {
   kRequired,
-  kOptional
-};  // kOptional: prediction; a label that is there must still be a known one
+  kOptional,  // prediction; a label that is there must still be a known one
+  kIgnored    // as optional, but the label of a classification or regression is not read
+};
 
 // All rows as examples. Throws InputError at path:line for an unknown or missing label,
 // a text that is null, missing or not a text, and the fault of a row that could not be read.

@@ -37,7 +37,7 @@ void check_text_metrics(Options& options, const Task& task);
 // Adds the keys of cloze, generation and choice.
 void write_text_parts(Node& node, const Task& task);
 
-// The columns that those parts use, each with the key that names it.
-std::vector<std::pair<std::string, std::string>> text_columns(const Task& task);
+// The columns that a task names, each with its key.
+std::vector<std::pair<std::string, std::string>> named_columns(const Task& task);
 
 }  // namespace graft::detail

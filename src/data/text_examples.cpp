@@ -16,22 +16,6 @@ namespace graft {
 
 namespace detail {
 
-std::vector<std::string> texts_of(const Node& list, const std::string& at) {
-  std::vector<std::string> texts;
-  for (const Node& item : list.items) {
-    if (item.kind != Node::Kind::kScalar || !item.is_string) {
-      throw InputError(at + "expected a list of texts, found an element " +
-                       std::to_string(texts.size()) + " that is none; put it in quotes");
-    }
-    texts.push_back(item.scalar);
-  }
-  return texts;
-}
-
-std::vector<std::string> texts_cell(const Table& table, size_t row, size_t column) {
-  return texts_of(list_cell(table, row, column, "a list of texts"), cell_at(table, row, column));
-}
-
 std::string group_of(const Table& table, size_t row, const Task& task) {
   const std::optional<std::string>& group = task.prompted()->group_column;
   const std::optional<size_t> column = group ? table.find_column(*group) : std::nullopt;

@@ -314,7 +314,7 @@ void write_text_parts(Node& node, const Task& task) {
   node["cloze"] = std::move(cloze);
 }
 
-std::vector<std::pair<std::string, std::string>> text_columns(const Task& task) {
+std::vector<std::pair<std::string, std::string>> named_columns(const Task& task) {
   std::vector<std::pair<std::string, std::string>> out;
   const auto add = [&](const char* key, const std::optional<std::string>& column) {
     if (column) out.emplace_back(key, *column);
@@ -327,6 +327,15 @@ std::vector<std::pair<std::string, std::string>> text_columns(const Task& task) 
     add("prompt_with", prompt.with_column);
     if (prompt.with_text) add_template("prompt_with", *prompt.with_text);
   };
+  if (const Labelled* labelled = task.labelled()) {
+    add_template("text", labelled->text);
+    if (labelled->second) add_template("second", *labelled->second);
+    add("label", labelled->label_column);
+  }
+  add("id", task.id_column);
+  add("embedding", task.embedding_column);
+  add("subspace", task.subspace_column);
+  if (const Prompted* prompted = task.prompted()) add("group", prompted->group_column);
   if (const auto* generation = task.find<Generation>()) {
     if (generation->prompt) add_prompt(*generation->prompt);
     if (generation->target) add_template("target", *generation->target);

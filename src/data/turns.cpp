@@ -122,16 +122,6 @@ class TurnReader {
 
 }  // namespace
 
-Node list_cell(const Table& table, size_t row, size_t column, const std::string& wanted) {
-  const CellKind kind = table.rows[row].kind(column);
-  const std::string& cell = table.rows[row].cells[column];
-  if (kind != CellKind::kTree || !cell.starts_with('[')) {
-    throw InputError(cell_at(table, row, column) + "expected " + wanted + ", found " +
-                     (kind == CellKind::kTree ? "an object" : kind_shown(kind)));
-  }
-  return parse_json(cell, table.source);
-}
-
 std::vector<Turn> turns_cell(const Table& table, size_t row, size_t column) {
   std::vector<Turn> turns;
   for (const Node& item : list_cell(table, row, column, "a list of {role, content}").items) {

@@ -110,19 +110,38 @@ inline constexpr NamePair kSummaryPairs[] = {{"document", "summary"}, {"article"
                                              {"content", "summary"},  {"description", "abstract"},
                                              {"text", "code"},        {"source", "target"}};
 inline constexpr std::string_view kInputNames[] = {"input", "context"};  // of an instruction
-inline constexpr std::string_view kPassageNames[] = {"context",       "passage",   "article",
-                                                     "document",      "paragraph", "support",
-                                                     "flores_passage"};  // of a question
+inline constexpr std::string_view kPassageNames[] = {
+    "context",   "passage", "article",        "document",
+    "paragraph", "support", "flores_passage", "document.summary.text"};  // of a question
 inline constexpr std::string_view kSystemNames[] = {"system", "system_prompt"};
+
+// --- inside lists and objects -------------------------------------------------------------------
+
+// Prompts whose target is the first of several answers, and the list of these, where there is one.
+struct AnswerPaths {
+  std::string_view prompt, target, references;
+};
+inline constexpr AnswerPaths kAnswerPaths[] = {{"question", "answers.text.0", "answers.text"},
+                                               {"question", "answer.value", "answer.aliases"},
+                                               {"question.text", "answers.0.text", ""},
+                                               {"question", "answer.0", "answer"},
+                                               {"question", "answers.0", "answers"},
+                                               {"inputs", "targets.0", "targets"},
+                                               {"input", "output.0.answer", ""}};
+// The column of objects that hold a text in each of some languages.
+inline constexpr std::string_view kLanguagesName = "translation";
+// What else is looked for inside others.
+inline constexpr std::string_view kInnerNames[] = {"question.stem", "question.choices",
+                                                   "document.summary.text"};
 
 // --- choices ------------------------------------------------------------------------------------
 
 inline constexpr std::string_view kQuestionNames[] = {
-    "premise", "question", "question_stem", "startphrase", "sent1",
-    "goal",    "ctx",      "sentence",      "prompt",      "query",
-    "problem", "stem",     "input",         "text",        "instruction"};
-inline constexpr std::string_view kOptionListNames[] = {"options",    "choices",        "endings",
-                                                        "candidates", "answer_choices", "answers"};
+    "premise", "question", "question_stem", "question.stem", "startphrase", "sent1",
+    "goal",    "ctx",      "sentence",      "prompt",        "query",       "problem",
+    "stem",    "input",    "text",          "instruction"};
+inline constexpr std::string_view kOptionListNames[] = {
+    "options", "choices", "question.choices", "endings", "candidates", "answer_choices", "answers"};
 // Options in columns that are counted on: a stem, what is between, and a number or a letter
 // ("option1", "answer_a", "A").
 inline constexpr std::string_view kOptionStems[] = {

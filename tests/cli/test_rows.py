@@ -108,6 +108,18 @@ class Rows(support.SharedCase):
         (line,) = self.lines("--columns", "id,input.prediction,prediction", data=self.dir / "x.jsonl")
         self.assertEqual((line["id"], line["input.prediction"], line["prediction"] in ("bad", "good")), ("a", "mine", True))
 
+    def test_columns_inside_others(self):
+        rows = [{"id": i, "text": "fine", "meta": {"site": f"s{i}", "tags": ["x", i]} if i % 2 else None} for i in range(1500)]
+        data = self.dir / "inner.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        lines = self.lines("--columns", "id,meta.site,meta.tags.1,meta", data=data)
+        expected = [{"id": i, "meta.site": f"s{i}", "meta.tags.1": i, "meta": rows[i]["meta"]} if i % 2 else
+                    {"id": i, "meta.site": None, "meta.tags.1": None, "meta": None} for i in range(1500)]
+        self.assertEqual(lines, expected)
+        done = self.predict("--out", "-", "--columns", "id,meta.sight", data=data)
+        self.assert_refused(done, 2, '--columns: no row has "meta.sight" (did you mean \'meta.site\'?); what is inside is named with dots: meta.site')
+        self.assert_refused(self.predict("--out", "-", "--columns", "id,text.x"), 2, '--columns: no column "text.x"')
+
     def test_columns_that_are_not_there(self):
         for columns, *parts in (("id,probabilty", "did you mean 'probability'?", "rows.jsonl: id, text, label, source and note"), ("id,id", "appears twice"),
                                 ("id,input.no", '"input.no"'), ("id,chosen", '"chosen"'), ("id,second", '"second"')):

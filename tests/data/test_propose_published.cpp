@@ -149,6 +149,24 @@ TEST(ProposePublished, RowsThatAreFaultyAreToldAndTheOthersTell) {
       << found.yaml;
 }
 
+// SQuAD 2.0 has questions without an answer.
+TEST(ProposePublished, RowsWithoutAnAnswerAreTold) {
+  std::string rows = rows_of(R"({"id": "#", "question": "q #", "answers": {"text": ["a", "b"]}})");
+  rows += R"({"id": "x", "question": "q", "answers": {"text": []}})"
+          "\n";
+  const Proposal found = propose_task(parse_table(rows, TableFormat::kJsonl, "rows"), "t");
+  EXPECT_EQ(summary(found.task), "generation: question -> answers.text.0");
+  EXPECT_EQ(found.task.at<Generation>().references_column, "answers.text");
+  for (const char* line :
+       {"# not every row can be read so, the first: rows:13: column \"answers.text.0\": expected a "
+        "text, found no such key\n",
+        "# column \"answers.text.0\" is empty in 1 row, first in line 13\n",
+        "# not used: column \"id\", 13 values\n"}) {
+    EXPECT_NE(found.yaml.find(line), std::string::npos) << found.yaml;
+  }
+  EXPECT_EQ(found.yaml.find("# not used: column \"answers"), std::string::npos) << found.yaml;
+}
+
 // With few rows, 1 and 2 may be counted from 0 or from 1.
 TEST(ProposePublished, AnotherWayToCountIsTold) {
   const std::string rows =
