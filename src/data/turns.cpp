@@ -1,6 +1,7 @@
 // The turns of a chat as data files write them: OpenAI's and trl's {role, content}, ShareGPT's
 // {from, value}.
 #include <algorithm>
+#include <set>
 
 #include "base/document.h"
 #include "base/error.h"
@@ -17,6 +18,19 @@ const std::vector<std::pair<std::string, std::string>>& role_names() {
       {"assistant", "assistant"}, {"gpt", "assistant"}, {"model", "assistant"},
       {"chatgpt", "assistant"}};
   return kNames;
+}
+
+// What logs of chats tell of a turn (WildChat's keys, and an id): no format shows it, and it does
+// not say what is learnt. Any other key might.
+bool is_told_of_turn(const std::string& key) {
+  static const std::set<std::string> kKeys = {
+      "id",          "turn_identifier", "openai_id",
+      "timestamp",   "created",         "model",
+      "country",     "state",           "hashed_ip",
+      "header",      "usage",           "language",
+      "toxic",       "redacted",        "top_p",
+      "temperature", "token_counter",   "system_fingerprint"};
+  return kKeys.contains(key);
 }
 
 bool is_text(const Node& node) { return node.kind == Node::Kind::kScalar && node.is_string; }
@@ -43,7 +57,8 @@ class TurnReader {
     turn.role = role(role_key);
     part(content_key);  // that it is missing is told before what stands in its place
     for (const auto& [key, value] : item_.members) {
-      if (key == role_key || key == content_key || is_nothing(value)) continue;
+      if (key == role_key || key == content_key || is_told_of_turn(key) || is_nothing(value))
+        continue;
       if (key == "weight") turn.is_learnt = is_learnt(value, turn.role);
       else if (key != "name" || !is_text(value))
         fail("a turn has " + std::string(role_key) + " and " + content_key + ", found the key " +

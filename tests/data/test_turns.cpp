@@ -38,6 +38,7 @@ TEST(Turns, EveryFormThatSaysTheSame) {
           R"([{"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "assistant", "content": [{"text": "b", "type": "text"}]}])",
           R"([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": ""}]}, {"role": "assistant", "content": "b"}])",
           R"([{"role": "user", "content": "a", "name": "Ann"}, {"role": "assistant", "content": "b", "tool_calls": null}])",
+          R"([{"content": "a", "created": null, "header": {"user-agent": "x"}, "hashed_ip": "y", "country": "US", "toxic": false, "redacted": false, "state": "z", "language": "English", "openai_id": null, "role": "user", "temperature": null, "timestamp": "2024", "token_counter": null, "top_p": null, "turn_identifier": 1, "system_fingerprint": null, "usage": null}, {"content": "b", "created": 7, "header": null, "hashed_ip": null, "country": null, "toxic": false, "redacted": false, "state": null, "language": "English", "openai_id": "o", "role": "assistant", "temperature": 1.0, "timestamp": "2024", "token_counter": 3, "top_p": 1.0, "turn_identifier": 1, "system_fingerprint": "f", "usage": {"prompt_tokens": 1}}])",
           R"([{"role": "user", "content": "a", "name": null}, {"role": "assistant", "content": "b", "tool_calls": []}])",
           R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "refusal": null, "audio": null, "function_call": null, "annotations": []}])",
           R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 1}])",
