@@ -21,13 +21,12 @@ struct InnerPath {
 
 // Whether paths may lead into a column: it holds lists or objects, or nothing in these rows.
 bool may_hold_columns(const Table& table, size_t column) {
-  bool is_absent = true;
-  for (const Row& row : table.rows) {
-    if (row.kind(column) == CellKind::kTree) return true;
-    is_absent = is_absent &&
-                (row.kind(column) == CellKind::kNull || row.kind(column) == CellKind::kMissing);
+  bool is_empty = true;
+  for (size_t r = 0; r < table.rows.size(); ++r) {
+    if (table.rows[r].kind(column) == CellKind::kTree) return true;
+    is_empty = is_empty && detail::is_absent(table, r, column);
   }
-  return is_absent;
+  return is_empty;
 }
 
 std::optional<InnerPath> path_of(const Table& table, const std::string& name) {
@@ -99,9 +98,6 @@ void add_paths(const Node& tree, const std::string& at, std::vector<std::string>
 }  // namespace
 
 bool add_inner_columns(Table& table, const std::vector<std::string>& names) {
-  const bool is_json = std::any_of(table.rows.begin(), table.rows.end(),
-                                   [](const Row& row) { return !row.kinds.empty(); });
-  if (!is_json) return false;
   std::vector<InnerPath> paths;
   for (const std::string& name : names) {
     std::optional<InnerPath> path = table.find_column(name) ? std::nullopt : path_of(table, name);
@@ -131,7 +127,8 @@ std::optional<Table> with_inner_columns(const Table& table, const std::vector<st
   });
   if (!is_asked) return std::nullopt;
   Table out = table;
-  return add_inner_columns(out, names) ? std::optional(std::move(out)) : std::nullopt;
+  add_inner_columns(out, names);
+  return out;
 }
 
 std::vector<std::string> inner_names(const Table& table, size_t column) {

@@ -34,6 +34,13 @@ std::string target_line(const Column& target) {
                             : key_line("target", target);
 }
 
+std::string pair_yaml(const Column& prompt, const Column* context, const Column& target,
+                      std::vector<const Column*>& used) {
+  std::string out = prompt_yaml(prompt, context, used) + target_line(target);
+  used.push_back(&target);
+  return out;
+}
+
 // The turn of the system that stands in a column of its own.
 std::string system_yaml(const Column& system, std::vector<const Column*>& used) {
   used.push_back(&system);
@@ -71,14 +78,16 @@ const char* note_of(TargetForm form) {
   return "the right option, or its name";
 }
 
-// Of a comment, which is one line.
-std::string fault_line(const InputError& fault) { return printable(fault.what(), 400); }
+// A comment, which is one line.
+std::string unread_comment(const InputError& first) {
+  return "# not every row can be read so, the first: " + printable(first.what(), 400) + "\n";
+}
 
-// How many rows a task reads that say which option is right, how many it does not read, and why not
-// the first of these.
+// How many rows a task reads that say which option is right, how many it does not read, and a
+// comment on the first of these.
 struct Reading {
   int64_t rows = 0, faulty = 0;
-  std::string fault;
+  std::string comment;
 };
 
 Task tried_task(const std::string& yaml) {
@@ -86,13 +95,13 @@ Task tried_task(const std::string& yaml) {
   return parse_task(parse_yaml("name: tried\n" + yaml, source), source);
 }
 
-// A comment that tells the first row which a task cannot train on; "" where there is none.
-std::string unread_remark(const std::string& yaml, const Table& table) {
+// On the first row that a task cannot train on; "" where there is none.
+std::string training_comment(const std::string& yaml, const Table& table) {
   try {
     to_examples(table, tried_task(yaml), LabelUse::kRequired);
     return "";
   } catch (const InputError& fault) {
-    return "# not every row can be read so, the first: " + fault_line(fault) + "\n";
+    return unread_comment(fault);
   }
 }
 
@@ -108,7 +117,7 @@ Reading reading_of(const std::string& yaml, const Table& table) {
     read(table);
     return out;
   } catch (const InputError& error) {
-    out = {0, 0, fault_line(error)};
+    out = {0, 0, unread_comment(error)};
   }
   Table one{table.source, table.columns, {}};
   for (size_t i = 0; i < std::min(table.rows.size(), kTried); ++i) {
@@ -140,8 +149,7 @@ bool add_target_form(const Proposer::Asked& asked, const Table& table, ProposedK
   }
   if (!best || most.rows <= most.faulty) return false;
   keys.yaml += noted("target_form: " + target_form_word(*best), note_of(*best) + others);
-  if (most.faulty > 0)
-    keys.remarks = "# not every row can be read so, the first: " + most.fault + "\n";
+  keys.remarks = most.comment;
   return true;
 }
 
@@ -187,6 +195,11 @@ std::string ready_task(const Proposer& proposer, const Column& target, const Col
   return is_commonsense ? "commonsense" : "";
 }
 
+// Whether a label is what a model is told, so that its values come again but are no answers.
+bool is_told(const Column* label, const Column& prompt, const Proposer& proposer) {
+  return label == &prompt || (label != nullptr && label == proposer.context(prompt));
+}
+
 // `label`: what the rows could be classified by instead, or null.
 std::string generation_line(const Column* label) {
   if (label == nullptr) return "kind: generation\n";
@@ -204,9 +217,7 @@ ProposedKeys prompt_keys(const Proposer& proposer, const Column* label) {
   const auto [prompt, target] = *proposer.prompt();
   const Column *context = proposer.context(*prompt), *system = proposer.system();
   ProposedKeys out;
-  out.yaml = generation_line(label) + prompt_yaml(*prompt, context, out.used);
-  out.yaml += target_line(*target);
-  out.used.push_back(target);
+  out.yaml = generation_line(label) + pair_yaml(*prompt, context, *target, out.used);
   if (system != nullptr) out.yaml += system_yaml(*system, out.used);
   out.yaml += system != nullptr ? noted("chat: model", kModelsFormat) : plain_line();
   out.yaml += "metrics: [rouge_l]\n";
@@ -219,18 +230,16 @@ ProposedKeys prompt_keys(const Proposer& proposer, const Column* label) {
 ProposedKeys answered_keys(const Proposer::Answered& asked, const Proposer& proposer,
                            const Table& table) {
   const Column *context = proposer.context(*asked.prompt), *label = proposer.label();
-  const bool is_told = label == asked.prompt || label == context;
   ProposedKeys out;
-  out.yaml = generation_line(is_told ? nullptr : label) +
-             prompt_yaml(*asked.prompt, context, out.used) + target_line(*asked.target);
-  out.used.push_back(asked.target);
+  out.yaml = generation_line(is_told(label, *asked.prompt, proposer) ? nullptr : label) +
+             pair_yaml(*asked.prompt, context, *asked.target, out.used);
   if (asked.references != nullptr) {
     out.used.push_back(asked.references);
     out.yaml += noted("references: " + yaml_text(asked.references->name),
                       "what is written may be any of these");
   }
   out.yaml += plain_line() + "metrics: [rouge_l, exact_match]\n";
-  out.remarks = unread_remark(out.yaml, table);
+  out.remarks = training_comment(out.yaml, table);
   return out;
 }
 
@@ -287,9 +296,8 @@ std::optional<ProposedKeys> keys_in_words(const Proposer& proposer, const Table&
   if (!prompts) return inner_keys(proposer, table);
   const Column* label = proposer.label();
   if (label == nullptr) return prompt_keys(proposer, nullptr);
-  const bool is_told =  // what comes again is what a model is told, and no answer
-      label == prompts->first || label == proposer.context(*prompts->first);
-  if (is_told && !Proposer::is_named_label(*label)) return prompt_keys(proposer, nullptr);
+  if (is_told(label, *prompts->first, proposer) && !Proposer::is_named_label(*label))
+    return prompt_keys(proposer, nullptr);
   const bool is_target = label == prompts->second;
   const bool is_class = label->groups.size() <= 20 && bare_answer(proposer) == nullptr;
   if (is_target ? is_class : Proposer::is_named_label(*label)) return std::nullopt;

@@ -36,8 +36,8 @@ class Proposer {
   Proposer& operator=(const Proposer&) = delete;
   const std::vector<Column>& columns() const { return columns_; }
 
-  // Whether it stands inside another column, under a usual path. Such a one is no label and no text
-  // of a classification by guess.
+  // Whether it is a usual path into another column. Such a one is no label and no text of a
+  // classification by guess, and may hold nothing.
   bool is_inner(const Column& column) const { return column.index >= file_.columns.size(); }
 
   const Column* named(std::string_view name) const;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cctype>
 
-#include "data/cells.h"
 #include "data/column_values.h"
 #include "data/inner_columns.h"
 #include "data/usual_names.h"
@@ -19,14 +18,6 @@ std::string as_spelled(std::string_view name, const Table& table) {
       table.columns.begin(), table.columns.end(),
       [&](const std::string& column) { return folded(column) == name.substr(0, end); });
   return found == table.columns.end() ? std::string(name) : *found + std::string(name.substr(end));
-}
-
-bool says_something(const Table& table, const std::string& name) {
-  const std::optional<size_t> column = table.find_column(name);
-  for (size_t r = 0; column && r < table.rows.size(); ++r) {
-    if (!is_absent(table, r, *column)) return true;
-  }
-  return false;
 }
 
 // "en", "zh-CN", "deu_Latn".
@@ -63,10 +54,6 @@ std::vector<std::string> usual_paths(const Table& table) {
     for (const std::string_view path : {paths.prompt, paths.target, paths.references}) add(path);
   }
   for (const std::string_view name : kInnerNames) add(name);
-  const std::optional<Table> opened = with_inner_columns(table, names);
-  std::erase_if(names, [&](const std::string& name) {
-    return table.find_column(name) || !opened || !says_something(*opened, name);
-  });
   return names;
 }
 

@@ -9,9 +9,9 @@
 
 namespace graft::detail {
 
-// The paths of a file that are usual: a prompt with its first answer and all of them, a question
-// with its options, a text in two languages. Outer columns are found whatever the case of their
-// names.
+// The paths that a file may have: a prompt with its first answer and all of them, a question with
+// its options, a text in the two languages that come first. Outer columns are found whatever the
+// case of their names.
 std::vector<std::string> usual_paths(const Table& table);
 
 }  // namespace graft::detail
